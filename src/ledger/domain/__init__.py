@@ -1,0 +1,1 @@
+"""The rules of the law: organisations, petitions, signatures; dated terms and the calendar."""

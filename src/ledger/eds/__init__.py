@@ -1,0 +1,1 @@
+"""A citizen's electronic digital signature: CMS in, signer out."""

@@ -1,0 +1,280 @@
+"""Seal and open one event: an issuer-signed SD-JWT (RFC 9901) in compact form. Pure.
+
+An entry of the ledger is the exact bytes ``header.payload.signature~``: the SD-JWT without its
+disclosures. What may be taken away or must stay secret is disclosed beside it, each disclosure bound
+by its SHA-256 digest in ``_sd``. Nothing is ever re-serialised: what was received is what is hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ledger.encoding import b64url, b64url_decode
+from ledger.errors import AiqynError
+from ledger.events import Fact, MalformedEvent, decode
+from ledger.keys import SigningKey, VerifyingKey
+
+MAX_ENTRY_BYTES = 65_535
+"""The length prefix of an entry bundle has 16 bits (C2SP tlog-tiles)."""
+TYP = "aiqyn-event+sd-jwt"
+ALGORITHMS = frozenset({"Ed25519", "EdDSA"})
+"""RFC 9864's name is what we write; its older name is read too."""
+
+
+class SignatureInvalid(AiqynError):
+    """The event's signature is not the key's."""
+
+    code = "event-signature-invalid"
+    title = "The event's signature does not verify"
+
+
+class DisclosureMismatch(AiqynError):
+    """A disclosure is not one that the event commits to, or one is missing."""
+
+    code = "disclosure-mismatch"
+    title = "The disclosures do not belong to this event"
+
+
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    alg: str
+    typ: str
+    kid: str
+
+
+class _Payload(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    iss: str
+    iat: int
+    jti: str
+    stream: str
+    n: int
+    type: str
+    v: int
+    data: msgspec.Raw
+    sd: list[str] = msgspec.field(name="_sd", default_factory=list)
+    sd_alg: str | None = msgspec.field(name="_sd_alg", default=None)
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+_payload_decoder = msgspec.json.Decoder(_Payload)
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """Salt, name and value behind one digest of an event (RFC 9901, section 4.2)."""
+
+    encoded: str
+    name: str
+    value: Any
+
+    @classmethod
+    def make(cls, name: str, value: Any) -> Disclosure:  # noqa: ANN401 - any JSON value
+        """With a fresh salt of 128 bits."""
+        salt = b64url(secrets.token_bytes(16))
+        return cls(b64url(_encoder.encode([salt, name, value])), name, value)
+
+    @classmethod
+    def parse(cls, encoded: str) -> Disclosure:
+        """Read the text form. Raises :class:`MalformedEvent`."""
+        try:
+            salt, name, value = msgspec.json.decode(b64url_decode(encoded), type=tuple[str, str, Any])
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise MalformedEvent("A disclosure is base64url of a JSON array: salt, name, value.") from error
+        if len(salt) < 22:
+            raise MalformedEvent(f"The salt of disclosure {name!r} has less than 128 bits.")
+        return cls(encoded, name, value)
+
+    @property
+    def digest(self) -> str:
+        """What stands in ``_sd``: SHA-256 over the text form, base64url."""
+        return b64url(hashlib.sha256(self.encoded.encode("ascii")).digest())
+
+    def __repr__(self) -> str:
+        return f"Disclosure({self.name!r})"  # values are personal: they never reach a log line
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One opened event. Its signature is checked by :meth:`verify`, not by opening it."""
+
+    iss: str
+    kid: str
+    iat: int
+    """Seconds since 1970, UTC (RFC 7519 NumericDate)."""
+    jti: str
+    stream: str
+    n: int
+    facts: Fact
+    digests: frozenset[str]
+    entry: bytes
+
+    @property
+    def at(self) -> datetime:
+        """``iat`` as a time in UTC."""
+        return datetime.fromtimestamp(self.iat, UTC)
+
+    def verify(self, key: VerifyingKey) -> None:
+        """Raises :class:`SignatureInvalid` unless ``key`` signed exactly these bytes."""
+        signed, _, tail = self.entry.rpartition(b".")
+        if key.kid != self.kid or not key.verifies(b64url_decode(tail[:-1]), signed):
+            raise SignatureInvalid(
+                f"Event {self.n} of {self.stream} is not signed by key {self.kid}.",
+                stream=self.stream,
+                n=self.n,
+            )
+
+    def check_disclosures(self, disclosures: Iterable[Disclosure], *, complete: bool) -> None:
+        """Raises :class:`DisclosureMismatch` unless each belongs to this event and to its type.
+
+        ``complete`` asks for all of them: what an issuer must hand over with a new event.
+        """
+        names = set()
+        for disclosure in disclosures:
+            if disclosure.digest not in self.digests:
+                raise DisclosureMismatch(
+                    f"No digest in the event stands for the disclosure {disclosure.name!r}.",
+                    disclosure=disclosure.name,
+                )
+            if disclosure.name not in self.facts.public | self.facts.restricted or disclosure.name in names:
+                raise DisclosureMismatch(
+                    f"{self.facts.type!r} has no disclosure {disclosure.name!r}, or it came twice.",
+                    disclosure=disclosure.name,
+                )
+            names.add(disclosure.name)
+        if complete and (
+            missing := (self.facts.public | self.facts.restricted) - names
+        ):
+            raise DisclosureMismatch(
+                f"{self.facts.type!r} needs the disclosures {', '.join(sorted(missing))}.",
+                missing=sorted(missing),
+            )
+        if complete and len(names) != len(self.digests):
+            raise DisclosureMismatch("The event commits to more than was disclosed.")
+
+
+_header_segments: dict[str, bytes] = {}
+
+
+def seal(
+    facts: Fact,
+    *,
+    iss: str,
+    stream: str,
+    n: int,
+    at: datetime,
+    key: SigningKey,
+    jti: str | None = None,
+    disclosures: Iterable[Disclosure] = (),
+) -> Event:
+    """Sign ``facts`` as event ``n`` of ``stream`` in the name of ``iss``.
+
+    ``disclosures`` must be exactly those that the type declares. Raises
+    :class:`DisclosureMismatch` or, above :data:`MAX_ENTRY_BYTES`, :class:`MalformedEvent`.
+    """
+    given = tuple(disclosures)
+    digests = sorted(d.digest for d in given)  # sorted: their order says nothing about what they hide
+    jti = jti or b64url(secrets.token_bytes(16))
+    iat = int(at.timestamp())
+    payload = _Payload(
+        iss, iat, jti, stream, n, facts.type, facts.version, msgspec.Raw(_encoder.encode(facts)),
+        digests, "sha-256" if digests else None,
+    )  # fmt: skip
+    header = _header_segments.get(key.kid)
+    if header is None:
+        encoded = _encoder.encode(_Header("Ed25519", TYP, key.kid))
+        header = _header_segments[key.kid] = b64url(encoded).encode("ascii")
+    signed = header + b"." + b64url(_encoder.encode(payload)).encode("ascii")
+    entry = signed + b"." + b64url(key.sign(signed)).encode("ascii") + b"~"
+    if len(entry) > MAX_ENTRY_BYTES:
+        raise MalformedEvent(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
+    event = Event(iss, key.kid, iat, jti, stream, n, facts, frozenset(digests), entry)
+    event.check_disclosures(given, complete=True)
+    return event
+
+
+def open_event(entry: bytes) -> Event:
+    """Read an entry strictly; signature and authority are checked by the caller, who knows the keys.
+
+    Raises :class:`MalformedEvent` or :class:`ledger.events.UnknownEventType`.
+    """
+    if len(entry) > MAX_ENTRY_BYTES:
+        raise MalformedEvent(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
+    if not entry.endswith(b"~") or entry.count(b".") != 2 or entry.count(b"~") != 1:
+        raise MalformedEvent("An event is header.payload.signature~ and nothing after it.")
+    head, body, tail = entry.split(b".")
+    try:
+        kid = _read_header(head)
+        raw = b64url_decode(body)
+        if len(b64url_decode(tail[:-1])) != 64:
+            raise MalformedEvent("The signature of an event has 64 bytes.")
+        payload = _payload_decoder.decode(raw)
+        if _encoder.encode(payload) != raw:
+            _refuse_duplicate_names(raw)  # written by another library: slower, equally strict
+    except MalformedEvent:
+        raise
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise MalformedEvent(f"The event cannot be read: {error}.") from error
+    if payload.sd_alg not in (("sha-256",) if payload.sd else (None, "sha-256")):
+        raise MalformedEvent("The digests of disclosures are SHA-256: _sd_alg must say sha-256.")
+    facts = decode(payload.type, payload.v, payload.data)
+    if not payload.stream.startswith(facts.room + "/") or payload.n < 1 or payload.iat < 0:
+        raise MalformedEvent(f"{payload.type!r} does not belong to stream {payload.stream!r}.")
+    if len(set(payload.sd)) != len(payload.sd):
+        raise MalformedEvent("A digest stands twice in _sd.")
+    return Event(
+        payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts,
+        frozenset(payload.sd), entry,
+    )  # fmt: skip
+
+
+def split_presentation(text: str) -> tuple[bytes, tuple[Disclosure, ...]]:
+    """An SD-JWT with disclosures, ``jwt~d1~d2~``, as the entry's bytes and its disclosures."""
+    jwt, *rest = text.strip().split("~")
+    if not rest or rest[-1] != "":
+        raise MalformedEvent("An event with disclosures is jwt~disclosure~…~ and ends with ~.")
+    try:
+        return (jwt + "~").encode("ascii"), tuple(Disclosure.parse(part) for part in rest[:-1])
+    except UnicodeEncodeError as error:
+        raise MalformedEvent("An event is ASCII text.") from error
+
+
+def disclosed(disclosures: Iterable[Disclosure]) -> Mapping[str, Any]:
+    """Name → value."""
+    return {d.name: d.value for d in disclosures}
+
+
+_known_headers: dict[bytes, str] = {}
+
+
+def _read_header(segment: bytes) -> str:
+    kid = _known_headers.get(segment)
+    if kid is not None:
+        return kid
+    raw = b64url_decode(segment)
+    header = _header_decoder.decode(raw)
+    _refuse_duplicate_names(raw)
+    if header.alg not in ALGORITHMS:
+        raise MalformedEvent(f"Events are signed with Ed25519, not with {header.alg!r}.")
+    if header.typ != TYP:
+        raise MalformedEvent(f"The typ of an event is {TYP!r}, not {header.typ!r}.")
+    if len(_known_headers) < 10_000:  # bounded: strangers choose these bytes
+        _known_headers[segment] = header.kid
+    return header.kid
+
+
+def _refuse_duplicate_names(raw: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            raise MalformedEvent("A JSON object in the event has the same name twice.")
+        return names
+
+    json.loads(raw, object_pairs_hook=unique)

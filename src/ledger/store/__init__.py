@@ -1,0 +1,1 @@
+"""PostgreSQL: recorder, sequencer, vault, migrations and the embedded server."""

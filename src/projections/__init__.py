@@ -1,0 +1,1 @@
+"""Read models, folded from the log and rebuilt from it at will."""
