@@ -11,7 +11,7 @@ INSERT INTO ledger.head (size, frontier) VALUES (0, '');
 
 CREATE TABLE ledger.entries (
     position  bigint      PRIMARY KEY CHECK (position >= 0),
-    stream    text        NOT NULL CHECK (length(stream) BETWEEN 1 AND 255),
+    stream    text        COLLATE "C" NOT NULL CHECK (length(stream) BETWEEN 1 AND 255),
     n         bigint      NOT NULL CHECK (n >= 0),
     type      text        NOT NULL CHECK (length(type) BETWEEN 1 AND 255),
     entry     bytea       NOT NULL CHECK (octet_length(entry) <= 65535),
@@ -19,6 +19,12 @@ CREATE TABLE ledger.entries (
     UNIQUE (stream, n)
 );
 COMMENT ON COLUMN ledger.entries.leaf IS 'RFC 6962 leaf hash of entry; also the level-0 nodes of the tiles';
+
+-- The same in the words of the eventsourcing library, whose recorder reads it.
+CREATE VIEW ledger.stored_events AS
+    SELECT stream AS originator_id, n AS originator_version, type AS topic, entry AS state,
+           position + 1 AS notification_id
+    FROM ledger.entries;
 
 -- Roots of full tiles: node i of level l is the root over entries i*256^l … (i+1)*256^l - 1.
 CREATE TABLE ledger.nodes (
@@ -113,6 +119,7 @@ CREATE TRIGGER kept BEFORE DELETE OR TRUNCATE ON ledger.head
 -- Append-only by privilege.
 GRANT SELECT, INSERT ON ledger.entries, ledger.nodes, ledger.checkpoints, ledger.disclosures,
     ledger.data_keys, ledger.vault, ledger.petition_secrets, ledger.commands TO aiqyn_service;
+GRANT SELECT ON ledger.stored_events TO aiqyn_service;
 GRANT SELECT, UPDATE ON ledger.head TO aiqyn_service;
 GRANT SELECT, INSERT ON ledger.tokens TO aiqyn_service;
 GRANT UPDATE (revoked_at) ON ledger.tokens TO aiqyn_service;

@@ -44,6 +44,7 @@ class Checkpoint:
     extensions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Refuse what could not be read back."""
         for line in (self.origin, *self.extensions):
             if not _LINE.fullmatch(line):
                 raise CheckpointError("lines of a checkpoint are not empty and have no control characters")

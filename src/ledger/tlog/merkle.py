@@ -55,6 +55,24 @@ def root_from_leaves(hashes: Iterable[bytes]) -> bytes:
     return row[0]
 
 
+def _fold(hashes: Sequence[bytes]) -> bytes:
+    node = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        node = node_hash(left, node)
+    return node
+
+
+def _levels_of(size: int) -> list[int]:
+    """Levels of the perfect subtrees of a tree, big to small: the bits of its size."""
+    return [k for k in reversed(range(size.bit_length())) if size >> k & 1]
+
+
+def _check_hashes(hashes: Iterable[bytes]) -> None:
+    for value in hashes:
+        if len(value) != HASH_SIZE:
+            raise ProofError(f"a hash has {HASH_SIZE} bytes, not {len(value)}")
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """The right edge of a tree: the roots of its perfect subtrees, from left to right (big to small)."""
@@ -63,6 +81,7 @@ class Frontier:
     hashes: tuple[bytes, ...]
 
     def __post_init__(self) -> None:
+        """Refuse hashes that do not fit the size."""
         if not 0 <= self.size <= MAX_SIZE:
             raise ProofError(f"tree size {self.size} is not between 0 and {MAX_SIZE}")
         if len(self.hashes) != self.size.bit_count():
@@ -223,7 +242,7 @@ def frontier_at(size: int, read_node: ReadNode) -> Frontier:
 
 
 def inclusion_proof(index: int, size: int, read_node: ReadNode) -> tuple[bytes, ...]:
-    """Proof that leaf ``index`` is in the tree of ``size`` leaves (RFC 6962 section 2.1.1), leaf side first."""
+    """Proof of leaf ``index`` in the tree of ``size`` leaves (RFC 6962 section 2.1.1), leaf side first."""
     if not 0 <= index < size:
         raise ProofError(f"there is no leaf {index} in a tree of size {size}")
     return _climb(0, index, size, read_node)
@@ -277,20 +296,23 @@ def verify_consistency(
 ) -> None:
     """Check a consistency proof (RFC 9162 section 2.1.4.2); ``ProofError`` if it fails.
 
-    The RFC leaves size 0 open. Every tree grew from the empty one, so ``old_size == 0`` is accepted with
-    an empty proof and ``EMPTY_ROOT`` as the old root, as a witness that meets a log for the first time
-    needs it; it says nothing about ``new_root``. Equal sizes need equal roots and an empty proof.
+    Equal sizes need equal roots and an empty proof; nothing is hashed. The RFC leaves size 0 open: every
+    tree grew from the empty one, so ``old_size == 0`` is accepted with an empty proof and ``EMPTY_ROOT`` as
+    the old root, as a witness that meets a log for the first time needs it. It says nothing about
+    ``new_root``.
     """
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree of size {new_size} did not grow from one of size {old_size}")
-    _check_hashes((old_root, new_root, *proof))
     if old_size == 0 and old_root != EMPTY_ROOT:
         raise ProofError(f"{old_root.hex()} is not the root of the empty tree")
-    if old_size in (0, new_size):
-        if proof:
-            raise ProofError(f"from size {old_size} to {new_size} the consistency proof must be empty")
-        if old_size == new_size and old_root != new_root:
+    if old_size in (0, new_size) and proof:
+        raise ProofError(f"from size {old_size} to {new_size} the consistency proof must be empty")
+    if old_size == new_size:
+        if old_root != new_root:
             raise ProofError(f"two roots for size {old_size}: {old_root.hex()} and {new_root.hex()}")
+        return
+    _check_hashes((old_root, new_root, *proof))
+    if old_size == 0:
         return
     if not proof:
         raise ProofError(f"the consistency proof from size {old_size} to {new_size} is empty")
@@ -342,26 +364,8 @@ def _climb(level: int, index: int, size: int, read_node: ReadNode) -> tuple[byte
 
 
 def _subtree(level: int, index: int, size: int, read_node: ReadNode) -> bytes:
-    """Hash of a subtree, cut off at ``size``: one node if it is perfect, else folded from its own frontier."""
+    """Hash of a subtree cut off at ``size``: one node if it is perfect, else folded from its frontier."""
     if (index + 1) << level <= size:
         return read_node(level, index)
     rest = size - (index << level)
     return _fold([read_node(k, (size >> k) - 1) for k in _levels_of(rest)])
-
-
-def _fold(hashes: Sequence[bytes]) -> bytes:
-    node = hashes[-1]
-    for left in reversed(hashes[:-1]):
-        node = node_hash(left, node)
-    return node
-
-
-def _levels_of(size: int) -> list[int]:
-    """Levels of the perfect subtrees of a tree, big to small: the bits of its size."""
-    return [k for k in reversed(range(size.bit_length())) if size >> k & 1]
-
-
-def _check_hashes(hashes: Iterable[bytes]) -> None:
-    for value in hashes:
-        if len(value) != HASH_SIZE:
-            raise ProofError(f"a hash has {HASH_SIZE} bytes, not {len(value)}")

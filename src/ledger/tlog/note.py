@@ -66,13 +66,15 @@ class Signature:
     signature: bytes
 
     def __post_init__(self) -> None:
+        """Refuse what could not be read back."""
         _check_name(self.name)
         if len(self.key_id) != _KEY_ID_BYTES or not self.signature:
             raise NoteError(
-                f"a signature by {self.name} needs a key id of 4 bytes and at least one byte more"
+                f"a signature by {self.name[:100]} needs a key id of 4 bytes and at least one byte more"
             )
 
     def __str__(self) -> str:
+        """The line, without its newline."""
         return f"{_SIGNATURE_PREFIX}{self.name} {to_base64(self.key_id + self.signature)}"
 
     @classmethod
@@ -98,6 +100,7 @@ class VerifierKey:
     public_key: bytes
 
     def __post_init__(self) -> None:
+        """Refuse what could not be read back."""
         _check_name(self.name)
         _check_algorithm(self.algorithm)
         if len(self.public_key) != _KEY_BYTES:
@@ -105,12 +108,12 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        """First 4 bytes of SHA-256 over name, newline, algorithm and key: tells keys apart, proves nothing."""
-        return sha256(self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public_key).digest()[
-            :_KEY_ID_BYTES
-        ]
+        """4 bytes that follow from name, algorithm and key: they tell keys apart and prove nothing."""
+        named = self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public_key
+        return sha256(named).digest()[:_KEY_ID_BYTES]
 
     def __str__(self) -> str:
+        """The vkey."""
         material = to_base64(bytes([self.algorithm]) + self.public_key)
         return f"{self.name}+{self.key_id.hex()}+{material}"
 
@@ -220,6 +223,7 @@ class SignedNote:
     signatures: tuple[Signature, ...]
 
     def __post_init__(self) -> None:
+        """Refuse what could not be read back."""
         _check_text(self.text)
         if not 1 <= len(self.signatures) <= MAX_SIGNATURES:
             raise NoteError(f"a note has 1 to {MAX_SIGNATURES} signatures, not {len(self.signatures)}")

@@ -29,6 +29,7 @@ class TlogProof:
     extra: bytes | None = None
 
     def __post_init__(self) -> None:
+        """Refuse what could not be read back."""
         if not 0 <= self.index <= MAX_SIZE:
             raise ProofError(f"index {self.index} is not between 0 and {MAX_SIZE}")
         if len(self.hashes) > MAX_HASHES or any(len(value) != HASH_SIZE for value in self.hashes):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from ledger.tlog.encoding import MAX_SIZE
 from ledger.tlog.errors import TlogError
@@ -40,7 +40,8 @@ class TileError(TlogError):
     title = "The tile is malformed"
 
 
-class TilePath(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TilePath:
     """Name of a hash tile, or of an entry bundle (``level`` is None)."""
 
     level: int | None
@@ -103,7 +104,7 @@ def bundle(entries: Sequence[bytes]) -> bytes:
     """Entry bundle of 1 to 256 entries, each after its length as a big-endian uint16."""
     if not 1 <= len(entries) <= WIDTH:
         raise TileError(f"an entry bundle holds 1 to {WIDTH} entries, not {len(entries)}")
-    parts = []
+    parts: list[bytes] = []
     for entry in entries:
         if len(entry) > MAX_ENTRY_BYTES:
             raise TileError(f"an entry has at most {MAX_ENTRY_BYTES} bytes, not {len(entry)}")

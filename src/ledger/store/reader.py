@@ -1,0 +1,124 @@
+"""The log as it stands in the database: tiles, bundles, checkpoints and proofs. Read only, for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg_pool import ConnectionPool
+
+from ledger.errors import AiqynError
+from ledger.statement import Disclosure
+from ledger.store.database import conninfo
+from ledger.tlog import merkle
+from ledger.tlog.merkle import ReadNode
+from ledger.tlog.proof import TlogProof
+from ledger.tlog.tiles import WIDTH, bundle, node_reader
+
+
+class NotInLog(AiqynError):
+    """The log has no such tile, entry or checkpoint."""
+
+    code = "not-in-log"
+    title = "The log does not hold this"
+
+
+class LogReader:
+    """Reads the log over a small pool of connections; close it after use."""
+
+    def __init__(self, url: str, *, pool_size: int = 1) -> None:
+        self._pool = ConnectionPool(
+            conninfo(url, application_name="aiqyn reader"),
+            min_size=1,
+            max_size=pool_size,
+            kwargs={"autocommit": True},
+            open=True,
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def size(self) -> int:
+        """Number of entries."""
+        return int(self._row("SELECT size FROM ledger.head", ())[0])
+
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint. Raises :class:`NotInLog` for a ledger without entries."""
+        rows = self._rows("SELECT note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1", ())
+        if not rows:
+            raise NotInLog("The log has no entries yet: run `aiqyn init`.")
+        return bytes(rows[0][0])
+
+    def tile(self, level: int, index: int, width: int = WIDTH) -> bytes:
+        """``width`` hashes of a tile (C2SP tlog-tiles). Raises :class:`NotInLog`."""
+        first = index * WIDTH
+        if level == 0:
+            query = "SELECT leaf FROM ledger.entries WHERE position >= %s AND position < %s ORDER BY position"
+            rows = self._rows(query, (first, first + width))
+        else:
+            query = (
+                "SELECT hash FROM ledger.nodes WHERE level = %s AND index >= %s AND index < %s ORDER BY index"
+            )
+            rows = self._rows(query, (level, first, first + width))
+        if len(rows) != width:
+            raise NotInLog(f"Tile {index} of level {level} has {len(rows)} hashes so far, not {width}.")
+        return b"".join(row[0] for row in rows)
+
+    def entry_bundle(self, index: int, width: int = WIDTH) -> bytes:
+        """``width`` entries of a bundle. Raises :class:`NotInLog`."""
+        entries = [entry for _, entry in self.entries(index * WIDTH, width)]
+        if len(entries) != width:
+            raise NotInLog(f"Bundle {index} has {len(entries)} entries so far, not {width}.")
+        return bundle(entries)
+
+    def entries(self, start: int, limit: int) -> list[tuple[int, bytes]]:
+        """Position and bytes of up to ``limit`` entries from ``start`` on."""
+        query = "SELECT position, entry FROM ledger.entries WHERE position >= %s AND position < %s"
+        rows = self._rows(f"{query} ORDER BY position", (start, start + limit))
+        return [(row[0], bytes(row[1])) for row in rows]
+
+    def public_disclosures(self, position: int) -> tuple[Disclosure, ...]:
+        """What is still disclosed about one entry."""
+        query = "SELECT disclosure FROM ledger.disclosures WHERE position = %s ORDER BY name"
+        return tuple(Disclosure.parse(row[0]) for row in self._rows(query, (position,)))
+
+    def position(self, stream: str, n: int) -> int | None:
+        """Where event ``n`` of a stream stands."""
+        query = "SELECT position FROM ledger.entries WHERE stream = %s AND n = %s"
+        rows = self._rows(query, (stream, n))
+        return int(rows[0][0]) if rows else None
+
+    def proof(self, position: int) -> TlogProof:
+        """Inclusion of an entry in the newest checkpoint. Raises :class:`NotInLog`."""
+        query = "SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1"
+        rows = self._rows(query, ())
+        if not rows or position >= rows[0][0]:
+            raise NotInLog(f"The log has no entry at position {position}.")
+        size, note = rows[0]
+        return TlogProof(position, merkle.inclusion_proof(position, size, self.read_node(size)), bytes(note))
+
+    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Proof that the log of ``new`` entries begins with that of ``old`` ones."""
+        return merkle.consistency_proof(old, new, self.read_node(new))
+
+    def read_node(self, size: int) -> ReadNode:
+        """Nodes of the tree of ``size`` entries."""
+        return node_reader(self.tile, size)
+
+    def _rows(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(query, parameters, prepare=True)  # type: ignore[arg-type]
+            return cursor.fetchall()
+
+    def _row(self, query: str, parameters: Sequence[Any]) -> Any:  # noqa: ANN401 - a database row
+        return self._rows(query, parameters)[0]

@@ -1,0 +1,235 @@
+"""Group commit: what arrives while one append transaction runs forms the next group.
+
+Several processes and hosts run a sequencer each; the lock on the head row makes them take turns.
+Nobody is told anything before the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
+from typing import Any
+
+import psycopg
+
+from ledger.errors import AiqynError, FatalError
+from ledger.store.append import Append, Appended, StoreUnavailable
+from ledger.store.database import DatabaseUnavailableError, connect_async
+from ledger.store.high_water import HighWater
+from ledger.store.reader import LogReader
+from ledger.store.transaction import AppendTransaction, Outcome
+from ledger.tlog.note import SignerKey
+
+logger = logging.getLogger(__name__)
+
+_RETRY_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
+"""Seconds between tries when the database does not answer; afterwards the callers are told."""
+
+
+class Sequencer:
+    """Appends requests in groups; belongs to the event loop that started it."""
+
+    def __init__(
+        self,
+        url: str,
+        origin: str,
+        signer: SignerKey,
+        *,
+        high_water: HighWater | None = None,
+        group_max: int = 1000,
+        skew: int = 120,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``url`` connects as the service role; ``group_max`` bounds the events of one transaction."""
+        self._url = url
+        self._transaction = AppendTransaction(origin, signer, clock=clock, skew=skew)
+        self._high_water = high_water
+        self._group_max = group_max
+        self._waiting: deque[tuple[Append, asyncio.Future[Appended]]] = deque()
+        self._arrived = asyncio.Event()
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fatal: FatalError | None = None
+        self._newest: tuple[int, bytes] | None = None
+        self.groups = 0
+        self.events = 0
+
+    @property
+    def fatal(self) -> FatalError | None:
+        """Why nothing is appended any more, if so."""
+        return self._fatal
+
+    async def start(self) -> None:
+        """Check the high-water mark and begin. Raises :class:`ledger.store.append.LogRolledBack`."""
+        self._loop = asyncio.get_running_loop()
+        if self._high_water is not None:
+            await asyncio.to_thread(self._check_high_water, self._high_water)
+        self._tasks = [asyncio.create_task(self._run(), name="sequencer")]
+        if self._high_water is not None:
+            self._tasks.append(asyncio.create_task(self._keep_high_water(), name="high-water"))
+
+    async def close(self) -> None:
+        """Finish the group under way, answer who still waits, and stop."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreUnavailable("The service is stopping; nothing was recorded."))
+        if self._connection is not None:
+            await self._connection.close()
+        self._advance_high_water()
+
+    async def append(self, request: Append) -> Appended:
+        """Append the events of one command, durably, and say where they stand.
+
+        Raises :class:`~ledger.store.append.StreamConflict`, :class:`~ledger.store.append.CommandReused`,
+        :class:`~ledger.store.append.ClockSkew` or :class:`~ledger.store.append.StoreUnavailable`; then
+        nothing of the request is recorded (after StoreUnavailable: repeat it to learn that).
+        """
+        if self._fatal is not None:
+            raise self._fatal
+        if not request.events:
+            raise ValueError("nothing to append")
+        future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._arrived.set()
+        return await asyncio.shield(future)
+
+    def append_from_thread(self, request: Append) -> ThreadFuture[Appended]:
+        """The same for callers outside the event loop."""
+        if self._loop is None:
+            raise StoreUnavailable("The sequencer was not started.")
+        return asyncio.run_coroutine_threadsafe(self.append(request), self._loop)
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                group = self._next_group()
+                work = asyncio.ensure_future(self._append_group(group))
+                try:
+                    await asyncio.shield(work)
+                except asyncio.CancelledError:
+                    await work  # a stop does not tear a transaction whose callers wait for it
+                    raise
+
+    def _next_group(self) -> list[tuple[Append, asyncio.Future[Appended]]]:
+        group = []
+        events = 0
+        while self._waiting and (not group or events + len(self._waiting[0][0].events) <= self._group_max):
+            item = self._waiting.popleft()
+            events += len(item[0].events)
+            group.append(item)
+        return group
+
+    async def _append_group(self, group: list[tuple[Append, asyncio.Future[Appended]]]) -> None:
+        requests = [request for request, _ in group]
+        try:
+            outcomes = await self._try(requests)
+        except Exception as error:
+            outcomes = [error] * len(group)
+            if isinstance(error, FatalError):
+                logger.critical("%s", error)
+                self._fatal = error
+            elif not isinstance(error, AiqynError):
+                logger.exception("an append group failed")
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    async def _try(self, requests: list[Append]) -> list[Outcome]:
+        for pause in (*_RETRY_PAUSES, None):
+            try:
+                connection = await self._connect()
+                outcomes = await self._transaction.run(connection, requests)
+            except (
+                DatabaseUnavailableError,
+                psycopg.OperationalError,
+                psycopg.InterfaceError,
+                OSError,
+            ) as error:
+                logger.warning("the database does not answer: %s", type(error).__name__)
+                await self._disconnect()
+                for request in requests:
+                    request.uncertain = True
+                if pause is None:
+                    raise StoreUnavailable(
+                        "The ledger's database does not answer. Repeat the request: what was recorded in "
+                        "spite of this is found again, nothing happens twice."
+                    ) from error
+                await asyncio.sleep(pause)
+            except psycopg.Error as error:
+                await self._disconnect()
+                if len(requests) == 1:
+                    logger.exception("the database refused an event")
+                    raise AiqynError("The database refused the event.") from error
+                # One bad request must not take its neighbours with it.
+                return [outcome for request in requests for outcome in await self._alone(request)]
+            except BaseException:
+                await self._disconnect()
+                raise
+            else:
+                self._count(outcomes)
+                return outcomes
+        raise AssertionError("unreachable")
+
+    async def _alone(self, request: Append) -> list[Outcome]:
+        try:
+            return await self._try([request])
+        except FatalError:
+            raise
+        except AiqynError as error:
+            return [error]
+
+    def _count(self, outcomes: list[Outcome]) -> None:
+        fresh = [o for o in outcomes if isinstance(o, Appended) and not o.repeated]
+        if fresh:
+            self.groups += 1
+            self.events += sum(outcome.count for outcome in fresh)
+            self._newest = fresh[-1].size, fresh[-1].checkpoint
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect_async(
+                self._url, application_name="aiqyn sequencer", autocommit=True
+            )
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await self._connection.close()
+            self._connection = None
+
+    def _check_high_water(self, high_water: HighWater) -> None:
+        with LogReader(self._url) as reader:
+            size = reader.size()
+            high_water.check(size, reader.read_node(size))
+
+    async def _keep_high_water(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            if self._newest is not None:
+                await asyncio.to_thread(self._advance_high_water)
+
+    def _advance_high_water(self) -> None:
+        newest = self._newest
+        if newest is not None and self._high_water is not None:
+            self._high_water.advance(*newest)
+            if self._newest is newest:
+                self._newest = None
