@@ -26,7 +26,7 @@ CREATE TABLE projections.petitions (
     -- NULL: signatures came before the petition, or nothing but a stray event; readers see no such petition
     state                  text    COLLATE "C" CHECK (state IN (
         'submitted', 'rejected', 'limited', 'lapsed', 'collecting', 'not-supported', 'withdrawn',
-        'supported', 'routed', 'registered', 'draft', 'decided')),
+        'supported', 'routed', 'considered', 'decided')),
     body                   text    COLLATE "C",
     lang                   text    COLLATE "C",
     text_hash              text    COLLATE "C",

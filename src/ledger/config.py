@@ -255,8 +255,10 @@ def _plain(message: str) -> str:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    close = get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else "; aiqyn config lists them all."
+    # Without the prefix, which would make every variable look like every other one.
+    shorter = {known.removeprefix(PREFIX): known for known in names}
+    close = get_close_matches(name.removeprefix(PREFIX), shorter, n=1)
+    return f"; did you mean {shorter[close[0]]}?" if close else "; aiqyn config lists them all."
 
 
 def _decode_vault_key(text: str, where: str) -> bytes:

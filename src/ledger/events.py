@@ -61,14 +61,14 @@ Count = Annotated[int, Meta(ge=0)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
-class UnknownEventType(AiqynError):
+class UnknownEventTypeError(AiqynError):
     """The type or its version is not in the catalogue of this release."""
 
     code = "event-type-unknown"
     title = "This type of event is not known"
 
 
-class MalformedEvent(AiqynError):
+class MalformedEventError(AiqynError):
     """The event's bytes or its facts do not have the form that the specification gives."""
 
     code = "event-malformed"
@@ -110,7 +110,7 @@ class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     en: Text | None = None
 
 
-class OrganisationRegistered(Fact):
+class OrganisationRegistered(Fact, frozen=True):
     """An organisation takes part. The first entry of a ledger is the operator, registering itself."""
 
     type: ClassVar[str] = "organisation.registered"
@@ -127,7 +127,7 @@ class OrganisationRegistered(Fact):
     """In the ledger's first entry alone: the key that signed it."""
 
 
-class OrganisationPopulationRecorded(Fact):
+class OrganisationPopulationRecorded(Fact, frozen=True):
     """A newer population figure; petitions published later use it, earlier ones keep theirs."""
 
     type: ClassVar[str] = "organisation.population_recorded"
@@ -138,7 +138,7 @@ class OrganisationPopulationRecorded(Fact):
     counted_on: date
 
 
-class OrganisationKeyRegistered(Fact):
+class OrganisationKeyRegistered(Fact, frozen=True):
     """From here on the key may issue, in the organisation's name, what its roles allow."""
 
     type: ClassVar[str] = "organisation.key_registered"
@@ -151,7 +151,7 @@ class OrganisationKeyRegistered(Fact):
     """``own``: the organisation holds it. ``gateway``: the operator seals with it in their name."""
 
 
-class OrganisationKeyRevoked(Fact):
+class OrganisationKeyRevoked(Fact, frozen=True):
     """From here on the key issues nothing in this organisation's name; what it issued stays."""
 
     type: ClassVar[str] = "organisation.key_revoked"
@@ -174,7 +174,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media_type: Annotated[str, Meta(pattern=r"^[a-z]+/[a-z0-9.+-]+\Z", max_length=100)]
 
 
-class PetitionSubmitted(Fact):
+class PetitionSubmitted(Fact, frozen=True):
     """A citizen filed a petition and signed its text with their electronic signature."""
 
     type: ClassVar[str] = "petition.submitted"
@@ -194,7 +194,7 @@ class PetitionSubmitted(Fact):
     moderate_until: Instant
 
 
-class PetitionRejected(Fact):
+class PetitionRejected(Fact, frozen=True):
     """Moderation refused it, with a published reason."""
 
     type: ClassVar[str] = "petition.rejected"
@@ -205,7 +205,7 @@ class PetitionRejected(Fact):
     ground: RejectionGround
 
 
-class PetitionAdmitted(Fact):
+class PetitionAdmitted(Fact, frozen=True):
     """Moderation let it through: reachable by its link only, until enough people sign."""
 
     type: ClassVar[str] = "petition.admitted"
@@ -217,7 +217,7 @@ class PetitionAdmitted(Fact):
     limited_until: Instant
 
 
-class PetitionLapsed(Fact):
+class PetitionLapsed(Fact, frozen=True):
     """The limited stage ended with too few signatures."""
 
     type: ClassVar[str] = "petition.lapsed"
@@ -229,7 +229,7 @@ class PetitionLapsed(Fact):
     """Position up to which the signatures were counted."""
 
 
-class PetitionPublished(Fact):
+class PetitionPublished(Fact, frozen=True):
     """It is public and collects signatures; the threshold is a number from here on."""
 
     type: ClassVar[str] = "petition.published"
@@ -242,7 +242,7 @@ class PetitionPublished(Fact):
     """The figure that a share was taken of; absent where the threshold is a fixed number."""
 
 
-class PetitionSupported(Fact):
+class PetitionSupported(Fact, frozen=True):
     """The threshold was reached; it stays reached, whatever is withdrawn later."""
 
     type: ClassVar[str] = "petition.supported"
@@ -254,7 +254,7 @@ class PetitionSupported(Fact):
     """Position of the exact signature that made the count equal to ``required``."""
 
 
-class PetitionNotSupported(Fact):
+class PetitionNotSupported(Fact, frozen=True):
     """The time of collection ended below the threshold."""
 
     type: ClassVar[str] = "petition.not_supported"
@@ -266,7 +266,7 @@ class PetitionNotSupported(Fact):
     as_of: Count
 
 
-class PetitionWithdrawn(Fact):
+class PetitionWithdrawn(Fact, frozen=True):
     """The author took it back, before the threshold."""
 
     type: ClassVar[str] = "petition.withdrawn"
@@ -277,7 +277,7 @@ class PetitionWithdrawn(Fact):
     algorithm: Text
 
 
-class PetitionRouted(Fact):
+class PetitionRouted(Fact, frozen=True):
     """The authorised body sent the supported petition to the body that is competent."""
 
     type: ClassVar[str] = "petition.routed"
@@ -287,7 +287,7 @@ class PetitionRouted(Fact):
     body: Stream
 
 
-class PetitionRegistered(Fact):
+class PetitionRegistered(Fact, frozen=True):
     """The competent body took it into consideration; its term runs."""
 
     type: ClassVar[str] = "petition.registered"
@@ -298,7 +298,7 @@ class PetitionRegistered(Fact):
     consider_until: Instant
 
 
-class PetitionWorkingGroupFormed(Fact):
+class PetitionWorkingGroupFormed(Fact, frozen=True):
     """The body called a working group of interested parties and invited the author."""
 
     type: ClassVar[str] = "petition.working_group_formed"
@@ -309,7 +309,7 @@ class PetitionWorkingGroupFormed(Fact):
     author_invited: bool
 
 
-class PetitionDraftPublished(Fact):
+class PetitionDraftPublished(Fact, frozen=True):
     """The draft decision is open to public discussion."""
 
     type: ClassVar[str] = "petition.draft_published"
@@ -321,7 +321,7 @@ class PetitionDraftPublished(Fact):
     discuss_until: Instant
 
 
-class PetitionDecided(Fact):
+class PetitionDecided(Fact, frozen=True):
     """The body's first head decided, with reasons in Kazakh and Russian."""
 
     type: ClassVar[str] = "petition.decided"
@@ -333,7 +333,7 @@ class PetitionDecided(Fact):
     files: tuple[File, ...] = ()
 
 
-class PetitionOverdue(Fact):
+class PetitionOverdue(Fact, frozen=True):
     """A term that binds a body passed without the step it is for."""
 
     type: ClassVar[str] = "petition.overdue"
@@ -347,7 +347,7 @@ class PetitionOverdue(Fact):
 # --- signatures -------------------------------------------------------------------------------
 
 
-class PetitionSigned(Fact):
+class PetitionSigned(Fact, frozen=True):
     """One person signed one petition. The stream's name holds the petition and the nullifier."""
 
     type: ClassVar[str] = "petition.signed"
@@ -363,7 +363,7 @@ class PetitionSigned(Fact):
     """Declared by the person; absent is counted as "unknown"."""
 
 
-class SignatureWithdrawn(Fact):
+class SignatureWithdrawn(Fact, frozen=True):
     """The signer took the signature back."""
 
     type: ClassVar[str] = "signature.withdrawn"
@@ -374,7 +374,7 @@ class SignatureWithdrawn(Fact):
     algorithm: Text
 
 
-class SignatureVoided(Fact):
+class SignatureVoided(Fact, frozen=True):
     """The authorised body removed the signature from the count, with a reason."""
 
     type: ClassVar[str] = "signature.voided"
@@ -392,12 +392,12 @@ _decoders: dict[type[Fact], msgspec.json.Decoder[Fact]] = {}
 def decode(type_: str, version: int, data: bytes | msgspec.Raw) -> Fact:
     """The facts in an event's ``data``, upcast to the newest version.
 
-    Raises :class:`UnknownEventType` for a type or a version that this release does not know, and
-    :class:`MalformedEvent` where a field is missing, of the wrong form or not in the catalogue.
+    Raises :class:`UnknownEventTypeError` for a type or a version that this release does not know, and
+    :class:`MalformedEventError` where a field is missing, of the wrong form or not in the catalogue.
     """
     cls = catalogue.get(type_)
     if cls is None or not 1 <= version <= cls.version:
-        raise UnknownEventType(
+        raise UnknownEventTypeError(
             f"No event {type_!r} of version {version} is known here; a newer release may know it.",
             event_type=type_,
             version=version,
@@ -413,4 +413,4 @@ def decode(type_: str, version: int, data: bytes | msgspec.Raw) -> Fact:
             fields = cls.upcasters[step](fields)
         return msgspec.convert(fields, cls)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedEvent(f"The data of {type_!r} is not as the catalogue says: {error}.") from error
+        raise MalformedEventError(f"The data of {type_!r} is not as the catalogue says: {error}.") from error

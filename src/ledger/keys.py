@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ledger.statement import Event
 
 
-class UnauthorisedIssuer(AiqynError):
+class UnauthorisedIssuerError(AiqynError):
     """The key is unknown, revoked, or its role does not allow this type of event."""
 
     code = "issuer-not-authorised"
     title = "This key may not issue this event"
 
 
-class MalformedKey(AiqynError):
+class MalformedKeyError(AiqynError):
     """Not the text form of a key."""
 
     code = "key-malformed"
@@ -54,7 +54,9 @@ class VerifyingKey:
             raw = b64url_decode(public_key)
             self._key = Ed25519PublicKey.from_public_bytes(raw)
         except ValueError as error:
-            raise MalformedKey("An Ed25519 public key is 32 bytes in base64url without padding.") from error
+            raise MalformedKeyError(
+                "An Ed25519 public key is 32 bytes in base64url without padding."
+            ) from error
         self.public_key = public_key
         self.kid = key_id(public_key)
 
@@ -84,11 +86,11 @@ class SigningKey:
 
     @classmethod
     def from_seed(cls, text: str) -> Self:
-        """Read the text form. Raises :class:`MalformedKey`."""
+        """Read the text form. Raises :class:`MalformedKeyError`."""
         try:
             return cls(Ed25519PrivateKey.from_private_bytes(b64url_decode(text.strip())))
         except ValueError as error:
-            raise MalformedKey("A signing key is 32 bytes in base64url without padding.") from error
+            raise MalformedKeyError("A signing key is 32 bytes in base64url without padding.") from error
 
     def seed(self) -> str:
         """The text form, secret."""
@@ -148,14 +150,14 @@ class Directory:
     def authorise(self, event: Event) -> VerifyingKey:
         """The key that may have issued ``event`` now; its signature is still to be checked.
 
-        Raises :class:`UnauthorisedIssuer`.
+        Raises :class:`UnauthorisedIssuerError`.
         """
         if not self._organisations:
             return self._authorise_first(event)
         facts = event.facts
         if not self.roles(event.iss, event.kid) & facts.issuers:
             needed = " or ".join(sorted(facts.issuers))
-            raise UnauthorisedIssuer(
+            raise UnauthorisedIssuerError(
                 f"Key {event.kid} of {event.iss} may not issue {facts.type!r}: that takes a key with the "
                 f"role {needed}, registered for that organisation and not revoked.",
                 issuer=event.iss,
@@ -174,7 +176,7 @@ class Directory:
             or (self.operator is not None and event.stream != self.operator)
             or key_id(facts.root_key) != event.kid
         ):
-            raise UnauthorisedIssuer(
+            raise UnauthorisedIssuerError(
                 "A ledger begins with its operator, registering itself under the key that signs the entry.",
                 issuer=event.iss,
                 kid=event.kid,
@@ -200,9 +202,7 @@ class Directory:
             case _:
                 pass
 
-    def _add_key(
-        self, organisation: _Organisation, public_key: str, roles: Iterable[events.Role]
-    ) -> None:
+    def _add_key(self, organisation: _Organisation, public_key: str, roles: Iterable[events.Role]) -> None:
         key = VerifyingKey(public_key)
         self._by_kid.setdefault(key.kid, key)
         organisation.keys[key.kid] = (key, frozenset(roles))

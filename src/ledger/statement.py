@@ -19,7 +19,7 @@ import msgspec
 
 from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
-from ledger.events import Fact, MalformedEvent, decode
+from ledger.events import Fact, MalformedEventError, decode
 from ledger.keys import SigningKey, VerifyingKey
 
 MAX_ENTRY_BYTES = 65_535
@@ -29,14 +29,14 @@ ALGORITHMS = frozenset({"Ed25519", "EdDSA"})
 """RFC 9864's name is what we write; its older name is read too."""
 
 
-class SignatureInvalid(AiqynError):
+class SignatureInvalidError(AiqynError):
     """The event's signature is not the key's."""
 
     code = "event-signature-invalid"
     title = "The event's signature does not verify"
 
 
-class DisclosureMismatch(AiqynError):
+class DisclosureMismatchError(AiqynError):
     """A disclosure is not one that the event commits to, or one is missing."""
 
     code = "disclosure-mismatch"
@@ -83,13 +83,15 @@ class Disclosure:
 
     @classmethod
     def parse(cls, encoded: str) -> Disclosure:
-        """Read the text form. Raises :class:`MalformedEvent`."""
+        """Read the text form. Raises :class:`MalformedEventError`."""
         try:
             salt, name, value = msgspec.json.decode(b64url_decode(encoded), type=tuple[str, str, Any])
         except (ValueError, msgspec.MsgspecError) as error:
-            raise MalformedEvent("A disclosure is base64url of a JSON array: salt, name, value.") from error
+            raise MalformedEventError(
+                "A disclosure is base64url of a JSON array: salt, name, value."
+            ) from error
         if len(salt) < 22:
-            raise MalformedEvent(f"The salt of disclosure {name!r} has less than 128 bits.")
+            raise MalformedEventError(f"The salt of disclosure {name!r} has less than 128 bits.")
         return cls(encoded, name, value)
 
     @property
@@ -122,42 +124,40 @@ class Event:
         return datetime.fromtimestamp(self.iat, UTC)
 
     def verify(self, key: VerifyingKey) -> None:
-        """Raises :class:`SignatureInvalid` unless ``key`` signed exactly these bytes."""
+        """Raises :class:`SignatureInvalidError` unless ``key`` signed exactly these bytes."""
         signed, _, tail = self.entry.rpartition(b".")
         if key.kid != self.kid or not key.verifies(b64url_decode(tail[:-1]), signed):
-            raise SignatureInvalid(
+            raise SignatureInvalidError(
                 f"Event {self.n} of {self.stream} is not signed by key {self.kid}.",
                 stream=self.stream,
                 n=self.n,
             )
 
     def check_disclosures(self, disclosures: Iterable[Disclosure], *, complete: bool) -> None:
-        """Raises :class:`DisclosureMismatch` unless each belongs to this event and to its type.
+        """Raises :class:`DisclosureMismatchError` unless each belongs to this event and to its type.
 
         ``complete`` asks for all of them: what an issuer must hand over with a new event.
         """
         names = set()
         for disclosure in disclosures:
             if disclosure.digest not in self.digests:
-                raise DisclosureMismatch(
+                raise DisclosureMismatchError(
                     f"No digest in the event stands for the disclosure {disclosure.name!r}.",
                     disclosure=disclosure.name,
                 )
             if disclosure.name not in self.facts.public | self.facts.restricted or disclosure.name in names:
-                raise DisclosureMismatch(
+                raise DisclosureMismatchError(
                     f"{self.facts.type!r} has no disclosure {disclosure.name!r}, or it came twice.",
                     disclosure=disclosure.name,
                 )
             names.add(disclosure.name)
-        if complete and (
-            missing := (self.facts.public | self.facts.restricted) - names
-        ):
-            raise DisclosureMismatch(
+        if complete and (missing := (self.facts.public | self.facts.restricted) - names):
+            raise DisclosureMismatchError(
                 f"{self.facts.type!r} needs the disclosures {', '.join(sorted(missing))}.",
                 missing=sorted(missing),
             )
         if complete and len(names) != len(self.digests):
-            raise DisclosureMismatch("The event commits to more than was disclosed.")
+            raise DisclosureMismatchError("The event commits to more than was disclosed.")
 
 
 _header_segments: dict[str, bytes] = {}
@@ -177,7 +177,7 @@ def seal(
     """Sign ``facts`` as event ``n`` of ``stream`` in the name of ``iss``.
 
     ``disclosures`` must be exactly those that the type declares. Raises
-    :class:`DisclosureMismatch` or, above :data:`MAX_ENTRY_BYTES`, :class:`MalformedEvent`.
+    :class:`DisclosureMismatchError` or, above :data:`MAX_ENTRY_BYTES`, :class:`MalformedEventError`.
     """
     given = tuple(disclosures)
     digests = sorted(d.digest for d in given)  # sorted: their order says nothing about what they hide
@@ -194,7 +194,7 @@ def seal(
     signed = header + b"." + b64url(_encoder.encode(payload)).encode("ascii")
     entry = signed + b"." + b64url(key.sign(signed)).encode("ascii") + b"~"
     if len(entry) > MAX_ENTRY_BYTES:
-        raise MalformedEvent(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
+        raise MalformedEventError(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
     event = Event(iss, key.kid, iat, jti, stream, n, facts, frozenset(digests), entry)
     event.check_disclosures(given, complete=True)
     return event
@@ -203,32 +203,32 @@ def seal(
 def open_event(entry: bytes) -> Event:
     """Read an entry strictly; signature and authority are checked by the caller, who knows the keys.
 
-    Raises :class:`MalformedEvent` or :class:`ledger.events.UnknownEventType`.
+    Raises :class:`MalformedEventError` or :class:`ledger.events.UnknownEventTypeError`.
     """
     if len(entry) > MAX_ENTRY_BYTES:
-        raise MalformedEvent(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
+        raise MalformedEventError(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
     if not entry.endswith(b"~") or entry.count(b".") != 2 or entry.count(b"~") != 1:
-        raise MalformedEvent("An event is header.payload.signature~ and nothing after it.")
+        raise MalformedEventError("An event is header.payload.signature~ and nothing after it.")
     head, body, tail = entry.split(b".")
     try:
         kid = _read_header(head)
         raw = b64url_decode(body)
         if len(b64url_decode(tail[:-1])) != 64:
-            raise MalformedEvent("The signature of an event has 64 bytes.")
+            raise MalformedEventError("The signature of an event has 64 bytes.")
         payload = _payload_decoder.decode(raw)
         if _encoder.encode(payload) != raw:
             _refuse_duplicate_names(raw)  # written by another library: slower, equally strict
-    except MalformedEvent:
+    except MalformedEventError:
         raise
     except (ValueError, msgspec.MsgspecError) as error:
-        raise MalformedEvent(f"The event cannot be read: {error}.") from error
+        raise MalformedEventError(f"The event cannot be read: {error}.") from error
     if payload.sd_alg not in (("sha-256",) if payload.sd else (None, "sha-256")):
-        raise MalformedEvent("The digests of disclosures are SHA-256: _sd_alg must say sha-256.")
+        raise MalformedEventError("The digests of disclosures are SHA-256: _sd_alg must say sha-256.")
     facts = decode(payload.type, payload.v, payload.data)
     if not payload.stream.startswith(facts.room + "/") or payload.n < 1 or payload.iat < 0:
-        raise MalformedEvent(f"{payload.type!r} does not belong to stream {payload.stream!r}.")
+        raise MalformedEventError(f"{payload.type!r} does not belong to stream {payload.stream!r}.")
     if len(set(payload.sd)) != len(payload.sd):
-        raise MalformedEvent("A digest stands twice in _sd.")
+        raise MalformedEventError("A digest stands twice in _sd.")
     return Event(
         payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts,
         frozenset(payload.sd), entry,
@@ -239,11 +239,11 @@ def split_presentation(text: str) -> tuple[bytes, tuple[Disclosure, ...]]:
     """An SD-JWT with disclosures, ``jwt~d1~d2~``, as the entry's bytes and its disclosures."""
     jwt, *rest = text.strip().split("~")
     if not rest or rest[-1] != "":
-        raise MalformedEvent("An event with disclosures is jwt~disclosure~…~ and ends with ~.")
+        raise MalformedEventError("An event with disclosures is jwt~disclosure~…~ and ends with ~.")
     try:
         return (jwt + "~").encode("ascii"), tuple(Disclosure.parse(part) for part in rest[:-1])
     except UnicodeEncodeError as error:
-        raise MalformedEvent("An event is ASCII text.") from error
+        raise MalformedEventError("An event is ASCII text.") from error
 
 
 def disclosed(disclosures: Iterable[Disclosure]) -> Mapping[str, Any]:
@@ -262,9 +262,9 @@ def _read_header(segment: bytes) -> str:
     header = _header_decoder.decode(raw)
     _refuse_duplicate_names(raw)
     if header.alg not in ALGORITHMS:
-        raise MalformedEvent(f"Events are signed with Ed25519, not with {header.alg!r}.")
+        raise MalformedEventError(f"Events are signed with Ed25519, not with {header.alg!r}.")
     if header.typ != TYP:
-        raise MalformedEvent(f"The typ of an event is {TYP!r}, not {header.typ!r}.")
+        raise MalformedEventError(f"The typ of an event is {TYP!r}, not {header.typ!r}.")
     if len(_known_headers) < 10_000:  # bounded: strangers choose these bytes
         _known_headers[segment] = header.kid
     return header.kid
@@ -274,7 +274,7 @@ def _refuse_duplicate_names(raw: bytes) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = dict(pairs)
         if len(names) != len(pairs):
-            raise MalformedEvent("A JSON object in the event has the same name twice.")
+            raise MalformedEventError("A JSON object in the event has the same name twice.")
         return names
 
     json.loads(raw, object_pairs_hook=unique)

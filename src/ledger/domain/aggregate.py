@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, cast, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, MetaDomainEvent
 
@@ -18,7 +18,7 @@ from ledger.events import Fact
 from ledger.statement import Disclosure, Event
 
 
-class NotAllowed(AiqynError):
+class NotAllowedError(AiqynError):
     """The rules of the law do not allow this step now."""
 
     code = "not-allowed"
@@ -65,10 +65,10 @@ class LedgerAggregate(BaseAggregate[str]):
     """For each type of event the states in which it may happen."""
 
     def require_state(self, facts: Fact) -> None:
-        """Raises :class:`NotAllowed`, naming what may happen instead."""
+        """Raises :class:`NotAllowedError`, naming what may happen instead."""
         if self.state not in self.transitions[facts.type]:
             allowed = [type_ for type_, states in self.transitions.items() if self.state in states]
-            raise NotAllowed(
+            raise NotAllowedError(
                 f"{facts.type!r} cannot happen to {self.id}: it is {self.state}. "
                 + (f"What can happen now: {', '.join(allowed)}." if allowed else "Nothing more can happen."),
                 state=self.state,
@@ -77,17 +77,17 @@ class LedgerAggregate(BaseAggregate[str]):
 
     @classmethod
     def event_class(cls, facts: type[Fact]) -> type[LedgerAggregate.Event]:
-        """The event class whose method takes these facts. Raises :class:`NotAllowed`."""
+        """The event class whose method takes these facts. Raises :class:`NotAllowedError`."""
         found = _event_classes(cls).get(facts)
         if found is None:
-            raise NotAllowed(f"{facts.type!r} does not happen to a {cls.__name__.lower()}.")
+            raise NotAllowedError(f"{facts.type!r} does not happen to a {cls.__name__.lower()}.")
         return found
 
 
-def require(condition: bool, message: str, **details: Any) -> None:  # noqa: ANN401, FBT001 - values for a message
-    """One rule: raises :class:`NotAllowed` with the reason where it does not hold."""
+def require(condition: bool, message: str, **details: Any) -> None:  # noqa: ANN401 - values for a message
+    """One rule: raises :class:`NotAllowedError` with the reason where it does not hold."""
     if not condition:
-        raise NotAllowed(message, **details)
+        raise NotAllowedError(message, **details)
 
 
 def happen(
@@ -95,16 +95,15 @@ def happen(
 ) -> LedgerAggregate:
     """Let ``facts`` happen to an aggregate, or create it where there is none.
 
-    Returns the aggregate with one more pending event. Raises :class:`NotAllowed`.
+    Returns the aggregate with one more pending event. Raises :class:`NotAllowedError`.
     """
     event_class = kind.event_class(type(facts))
-    creates = issubclass(event_class, CanInitAggregate)
-    if creates and aggregate is not None:
-        raise NotAllowed(f"{stream} exists already.", state=aggregate.state)
-    if not creates and aggregate is None:
-        raise NotAllowed(f"There is no {stream}.")
+    if issubclass(event_class, LedgerAggregate.Created):
+        if aggregate is not None:
+            raise NotAllowedError(f"{stream} exists already.", state=aggregate.state)
+        return kind._create(event_class, id=stream, facts=facts, by=by)
     if aggregate is None:
-        return cast("LedgerAggregate", kind._create(event_class, id=stream, facts=facts, by=by))  # type: ignore[arg-type]  # noqa: SLF001
+        raise NotAllowedError(f"There is no {stream}.")
     aggregate.trigger_event(event_class, facts=facts, by=by)
     return aggregate
 
@@ -120,9 +119,8 @@ def _event_classes(
         found: dict[type[Fact], type[LedgerAggregate.Event]] = {}
         for name, value in vars(cls).items():
             if inspect.isclass(value) and issubclass(value, LedgerAggregate.Event) and name != "Event":
-                hint = get_type_hints(value, include_extras=False).get("facts")
-                if inspect.isclass(hint) and hint is not Fact:
+                hint = get_type_hints(value).get("facts")
+                if inspect.isclass(hint) and issubclass(hint, Fact) and hint is not Fact:
                     found[hint] = value
         _classes[cls] = found
     return _classes[cls]
-

@@ -8,7 +8,7 @@ from typing import ClassVar
 from eventsourcing.domain import event
 
 from ledger.domain import terms
-from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowed, require
+from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, require
 from ledger.events import (
     PetitionAdmitted,
     PetitionDecided,
@@ -27,7 +27,7 @@ from ledger.events import (
 )
 
 
-class PetitionClosed(NotAllowed):
+class PetitionClosedError(NotAllowedError):
     """The petition does not take signatures now."""
 
     code = "petition-closed"
@@ -188,11 +188,13 @@ class Petition(LedgerAggregate):
         self.overdue = True
 
     def require_open(self, at: datetime) -> None:
-        """Raises :class:`PetitionClosed` unless a signature may be given at ``at``."""
+        """Raises :class:`PetitionClosedError` unless a signature may be given at ``at``."""
         if self.state not in {"limited", "collecting", "supported"}:
-            raise PetitionClosed(f"This petition is {self.state}: it takes no signatures.", state=self.state)
+            raise PetitionClosedError(
+                f"This petition is {self.state}: it takes no signatures.", state=self.state
+            )
         if self.open_until is None or at >= self.open_until:
-            raise PetitionClosed(
+            raise PetitionClosedError(
                 f"Signatures were taken until {self.open_until:%Y-%m-%d %H:%M} UTC.",
                 state=self.state,
                 until=self.open_until.isoformat() if self.open_until else None,

@@ -18,7 +18,7 @@ from ledger.errors import AiqynError
 from ledger.events import OrganisationRegistered
 
 
-class NoTerm(AiqynError):
+class NoTermError(AiqynError):
     """The law, as far as this release knows it, gives no figure."""
 
     code = "no-term"
@@ -64,11 +64,11 @@ def _table() -> _Table:
 
 
 def petition_terms(at: datetime) -> PetitionTerms:
-    """The figures in force at a moment. Raises :class:`NoTerm` before the law's first day."""
+    """The figures in force at a moment. Raises :class:`NoTermError` before the law's first day."""
     day = at.astimezone(ALMATY).date()
     valid = [terms for terms in _table().petition if terms.valid_from <= day]
     if not valid:
-        raise NoTerm(f"The law on petitions was not in force on {day}.")
+        raise NoTermError(f"The law on petitions was not in force on {day}.")
     return max(valid, key=lambda terms: terms.valid_from)
 
 
@@ -104,7 +104,7 @@ def threshold(body: OrganisationRegistered, at: datetime) -> tuple[int, int | No
     """How many signatures support a petition to ``body`` published at ``at``, and the population used.
 
     The second value is ``None`` where the law gives a fixed number. A share is rounded up: a part of
-    a person is not enough. Raises :class:`NoTerm` where no rule fits or the population is not known.
+    a person is not enough. Raises :class:`NoTermError` where no rule fits or the population is not known.
     """
     day = at.astimezone(ALMATY).date()
     rules = [
@@ -113,12 +113,12 @@ def threshold(body: OrganisationRegistered, at: datetime) -> tuple[int, int | No
         if body.kind in rule.bodies and body.level in rule.levels and rule.valid_from <= day
     ]
     if not rules:
-        raise NoTerm(f"No threshold is known for a petition to a {body.kind} of level {body.level}.")
+        raise NoTermError(f"No threshold is known for a petition to a {body.kind} of level {body.level}.")
     rule = max(rules, key=lambda rule: rule.valid_from)
     if rule.number is not None and (
         rule.percent_below is None or body.population is None or body.population >= rule.percent_below
     ):
         return rule.number, None
     if body.population is None or rule.percent is None:
-        raise NoTerm("The threshold is a share of the population, and none is recorded for this body.")
+        raise NoTermError("The threshold is a share of the population, and none is recorded for this body.")
     return max(1, -(-body.population * rule.percent // 100)), body.population

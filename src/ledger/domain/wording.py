@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Literal
 
-from ledger.domain.aggregate import NotAllowed
+from ledger.domain.aggregate import NotAllowedError
 from ledger.events import Language
 
 MAX_TITLE = 300
@@ -40,7 +40,7 @@ _FILING: dict[Language, tuple[str, str, str, str]] = {
 }
 
 
-class UnreadableText(NotAllowed):
+class UnreadableTextError(NotAllowedError):
     """A title or text that cannot be shown to everybody in the same way."""
 
     code = "text-invalid"
@@ -48,22 +48,22 @@ class UnreadableText(NotAllowed):
 
 
 def check_text(title: str, text: str) -> None:
-    """Raises :class:`UnreadableText` for what is empty, too long, or not plain text in NFC form.
+    """Raises :class:`UnreadableTextError` for what is empty, too long, or not plain text in NFC form.
 
     A title is one line. Control characters and those that turn the direction of writing are refused:
     what people sign must look the same to all of them.
     """
     for name, value, limit in (("title", title, MAX_TITLE), ("text", text, MAX_TEXT)):
         if not value.strip() or len(value) > limit:
-            raise UnreadableText(f"The {name} must have 1 to {limit} characters.", field=name)
+            raise UnreadableTextError(f"The {name} must have 1 to {limit} characters.", field=name)
         if value != unicodedata.normalize("NFC", value) or value != value.strip():
-            raise UnreadableText(
+            raise UnreadableTextError(
                 f"The {name} must be in Unicode form NFC, without spaces at its ends.", field=name
             )
         allowed = "" if name == "title" else "\n"
         for character in value:
             if character not in allowed and unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
-                raise UnreadableText(
+                raise UnreadableTextError(
                     f"The {name} holds the character U+{ord(character):04X}, which does not show.", field=name
                 )
 

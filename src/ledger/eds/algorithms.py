@@ -221,7 +221,8 @@ def _pss(identifier: SignatureIdentifier, digest: Digest) -> SignatureAlgorithm:
     if given.mask.algorithm != MGF1:
         raise _not_supported(given.mask.algorithm, "mask generation")
     _require_same_digest(digest_algorithm(given.mask.hash), digest)
-    # RFC 4055 section 3.1 recommends a salt of the digest's length; all CMS signers known to us do so.
+    # RFC 4055 section 3.1 recommends a salt of the digest's length; a shorter one weakens the proof, and
+    # a choice nobody needs is a choice an attacker may have.
     if given.salt_length != digest.size or given.trailer not in (None, 1):
         raise AlgorithmNotSupportedError(
             f"RSASSA-PSS with {digest.name} must have a salt of {digest.size} bytes and trailer field 1."

@@ -85,9 +85,9 @@ class SignedAttributes:
     def require_certificate(self, certificate: x509.Certificate, der: bytes) -> None:
         """signing-certificate-v2, where present, must name this certificate (RFC 5035 section 5).
 
-        Its absence is accepted: the CA's own library leaves it out by default. What it guards against,
-        a second certificate over the same key in another person's name, would have to come from the
-        pinned authority itself. The older form, which rests on SHA-1, is refused.
+        Its absence is accepted: signatures made by the CA's own library are met without it. What it
+        guards against, a second certificate over the same key in another person's name, would have to
+        come from the pinned authority itself. The older form, which rests on SHA-1, is refused.
         """
         if SIGNING_CERTIFICATE in self.values:
             raise SignedAttributesError("signing-certificate (SHA-1) is refused; use signing-certificate-v2.")

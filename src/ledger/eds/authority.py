@@ -62,7 +62,7 @@ class Identity:
     certificate: x509.Certificate
     key: PrivateKey
 
-    def __repr__(self) -> str:  # noqa: D105
+    def __repr__(self) -> str:
         return f"Identity(serial={self.certificate.serial_number:x})"
 
     def sign(
@@ -270,6 +270,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 def _write_key(path: Path, key: PrivateKey) -> None:
     path.touch(mode=0o600)
+    path.chmod(0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 

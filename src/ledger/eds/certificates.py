@@ -58,6 +58,10 @@ class Chain:
         """The authority that issued the leaf, whom a revocation check will ask."""
         return self.certificates[1]
 
+    def valid(self, at: datetime.datetime) -> bool:
+        """Whether every certificate is within its validity at ``at`` (aware)."""
+        return all(one.not_valid_before_utc <= at <= one.not_valid_after_utc for one in self.certificates)
+
 
 @dataclass(frozen=True, slots=True)
 class _Authority:
@@ -113,8 +117,9 @@ class TrustStore:
         require_strong_key(leaf)
         _require_end_entity(leaf)
         chain = self._find(leaf, self._authorities, at)
-        if chain is None:
-            helpers = [one for one in extra if one != leaf and one not in self.intermediates]
+        if chain is None or not chain.valid(at):
+            known = (leaf, *self.roots, *self.intermediates)
+            helpers = [one for one in extra if one not in known]
             if helpers:
                 chain = self._find(leaf, _extend(list(self._authorities), helpers), at)
         if chain is None:
@@ -129,14 +134,14 @@ class TrustStore:
     def _find(
         leaf: x509.Certificate, authorities: Sequence[_Authority], at: datetime.datetime
     ) -> Chain | None:
-        """The chain that is valid at ``at``; else one that is not, so that the caller can say when it was."""
-        fallback = None
+        """A chain that is valid at ``at``; else one that is not, so that the caller can say when it was."""
+        found = None
         for authority in authorities:
             if _issued(leaf, authority.certificate):
-                if all(_valid(certificate, at) for certificate in authority.path):
-                    return Chain((leaf, *authority.path))
-                fallback = fallback or Chain((leaf, *authority.path))
-        return fallback
+                found = Chain((leaf, *authority.path))
+                if found.valid(at):
+                    break
+        return found
 
 
 def load_certificates(data: bytes) -> list[x509.Certificate]:
@@ -217,10 +222,6 @@ def _issued(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
     except SignatureInvalidError:
         return False
     return True
-
-
-def _valid(certificate: x509.Certificate, at: datetime.datetime) -> bool:
-    return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
 
 
 def _require_valid(certificate: x509.Certificate, at: datetime.datetime) -> None:

@@ -31,9 +31,7 @@ _MAX_TEXT = MAX_CMS_BYTES * 4 // 3 * 33 // 32 + 128
 ID_DATA = ObjectIdentifier("1.2.840.113549.1.7.1")
 ID_SIGNED_DATA = ObjectIdentifier("1.2.840.113549.1.7.2")
 
-_PEM = re.compile(
-    rb"-----BEGIN (CMS|PKCS7)-----\r?\n([A-Za-z0-9+/=\r\n]+)\r?\n-----END (CMS|PKCS7)-----", re.ASCII
-)
+_PEM = re.compile(rb"-----BEGIN (CMS|PKCS7)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----")
 
 
 @asn1.sequence
@@ -128,13 +126,13 @@ def _from_text(data: bytes | str) -> bytes:
         text = data.encode("ascii") if isinstance(data, str) else data
     except UnicodeEncodeError as error:
         raise CmsMalformedError("The CMS text must be ASCII: PEM or base64.") from error
-    text = text.strip(b" \t\r\n")
+    text = text.strip(b" \t\r\n").replace(b"\r\n", b"\n")
     if text.startswith(b"-----"):
         armoured = _PEM.fullmatch(text)
-        if armoured is None or armoured[1] != armoured[3]:
+        if armoured is None:
             raise CmsMalformedError("The PEM must be one BEGIN CMS (or PKCS7) block and nothing else.")
         text = armoured[2]
-    compact = text.replace(b"\r\n", b"\n").replace(b"\n", b"")
+    compact = text.replace(b"\n", b"")
     try:
         der = base64.b64decode(compact, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -153,8 +151,6 @@ def read_signed_data(der: bytes) -> SignedData:
     signed = info.content
     if info.content_type != ID_SIGNED_DATA or signed.encapsulated.content_type != ID_DATA:
         raise CmsMalformedError("The CMS must be a SignedData over plain data (id-data).")
-    if signed.version not in (1, 3):
-        raise CmsMalformedError(f"SignedData version {signed.version} is not read; 1 and 3 are.")
     if len(signed.certificates or ()) > MAX_CERTIFICATES:
         raise CmsMalformedError(f"The CMS carries more than {MAX_CERTIFICATES} certificates.")
     _require_readable(signed.certificates or [])
@@ -179,8 +175,9 @@ def sole_signer(signed: SignedData) -> SignerInfo:
         )
     signer = signers[0]
     # RFC 5652 section 5.3: version 1 names the certificate by issuer and serial, 3 by key identifier.
-    if signer.version != (3 if isinstance(signer.sid, bytes) else 1):
-        raise CmsMalformedError("The SignerInfo's version does not fit the way it names the certificate.")
+    # Over plain data, SignedData has the version of its signer (section 5.1).
+    if signer.version != (3 if isinstance(signer.sid, bytes) else 1) or signed.version != signer.version:
+        raise CmsMalformedError("The CMS versions do not fit the way the signer's certificate is named.")
     listed = {identifier.algorithm for identifier in signed.digest_algorithms.as_list()}
     if signer.digest_algorithm.algorithm not in listed:
         raise CmsMalformedError("The signer's digest algorithm is not among those the CMS announces.")

@@ -50,7 +50,7 @@ class InventedPerson:
     patronymic: str
     """Empty for every eighth person."""
 
-    def __repr__(self) -> str:  # noqa: D105
+    def __repr__(self) -> str:
         return f"InventedPerson({self.first_name!r})"
 
 

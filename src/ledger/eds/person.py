@@ -41,7 +41,7 @@ class Person:
     masked_name: str
     """First name, space, first letter of the surname, full stop."""
 
-    def __repr__(self) -> str:  # noqa: D105
+    def __repr__(self) -> str:
         return f"Person({self.masked_name!r})"
 
     @classmethod

@@ -14,35 +14,38 @@ from ledger.tlog.merkle import GrowingTree
 from ledger.tlog.proof import TlogProof
 
 
-class StreamConflict(AiqynError, IntegrityError):
+class StreamConflictError(AiqynError, IntegrityError):
     """Somebody else appended to the stream first, or it is not where the command believed it to be."""
 
     code = "stream-conflict"
     title = "The stream has changed in the meantime"
 
 
-class CommandReused(AiqynError):
+class CommandReusedError(AiqynError):
     """The idempotency key stands for another request."""
 
     code = "idempotency-key-reused"
     title = "This Idempotency-Key was used for another request"
 
+    def __init__(self, key: str) -> None:
+        super().__init__("This Idempotency-Key came before with another request: use a new one.", key=key)
 
-class ClockSkew(AiqynError):
+
+class ClockSkewError(AiqynError):
     """The event's ``iat`` is too far from this clock."""
 
     code = "clock-skew"
     title = "The event's time is not now"
 
 
-class StoreUnavailable(AiqynError):
+class StoreUnavailableError(AiqynError):
     """The database does not answer; nothing was acknowledged."""
 
     code = "store-unavailable"
     title = "The ledger's database does not answer"
 
 
-class LogRolledBack(FatalError):
+class LogRolledBackError(FatalError):
     """The database holds less than this log has already signed: going on would sign a fork."""
 
     code = "log-rolled-back"
@@ -115,9 +118,9 @@ class Appended:
         return TlogProof(index, self.tree.inclusion_proof(index), self.checkpoint)
 
 
-def conflict(stream: str, expected: int, actual: int | None) -> StreamConflict:
+def conflict(stream: str, expected: int, actual: int | None) -> StreamConflictError:
     """The error for a lost race."""
     details: dict[str, Any] = {"stream": stream, "expected": expected, "actual": actual or 0}
-    return StreamConflict(
+    return StreamConflictError(
         f"{stream} has {actual or 0} events, not {expected}: read it again and repeat the command.", **details
     )

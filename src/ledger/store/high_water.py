@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ledger.store.append import LogRolledBack
+from ledger.store.append import LogRolledBackError
 from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from ledger.tlog.merkle import Frontier, ReadNode, frontier_at
 from ledger.tlog.note import VerifierKey
@@ -53,19 +53,19 @@ class HighWater:
                 os.close(directory)
 
     def check(self, size: int, read_node: ReadNode) -> None:
-        """Raises :class:`LogRolledBack` unless a log of ``size`` entries contains the mark."""
+        """Raises :class:`LogRolledBackError` unless a log of ``size`` entries contains the mark."""
         mark = self.read()
         if mark is None:
             return
         if size < mark.size:
-            raise LogRolledBack(
+            raise LogRolledBackError(
                 f"The database holds {size} entries, but {mark.size} were signed (see {self._path}). Restore "
                 "a newer backup; signing on would fork the log.",
                 size=size,
                 signed=mark.size,
             )
         if mark.size and not same_root(frontier_at(mark.size, read_node), mark):
-            raise LogRolledBack(
+            raise LogRolledBackError(
                 f"The first {mark.size} entries in the database are not those that were signed (see "
                 f"{self._path}). Restore the right database; signing on would fork the log.",
                 signed=mark.size,

@@ -12,7 +12,7 @@ from ledger.domain.aggregate import Issuance, LedgerAggregate
 from ledger.domain.organisation import Organisation
 from ledger.domain.petition import Petition
 from ledger.domain.signature import Signature
-from ledger.keys import SigningKey, UnauthorisedIssuer
+from ledger.keys import SigningKey, UnauthorisedIssuerError
 from ledger.statement import Event, open_event, seal
 from ledger.store.append import SealedEvent
 
@@ -53,7 +53,7 @@ class LedgerMapper(Mapper[str]):
         by = happened.by
         key = self._keys.get(by.kid)
         if key is None:
-            raise UnauthorisedIssuer(f"This service does not hold key {by.kid}.", kid=by.kid)
+            raise UnauthorisedIssuerError(f"This service does not hold key {by.kid}.", kid=by.kid)
         return seal(
             happened.facts,
             iss=by.iss,

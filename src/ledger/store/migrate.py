@@ -13,7 +13,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,9 +74,11 @@ def status(url: str, *, migrations: Path | None = None) -> Status:
     """
     with connect(url, application_name="aiqyn migrate", autocommit=True) as connection:
         applied: list[str] = []
-        if _one(connection, "SELECT to_regclass('migrations.applied')") is not None:
-            rows = connection.execute("SELECT migration_id FROM migrations.applied ORDER BY migration_id")
-            applied = [row[0] for row in rows]
+        # The service may look from the moment the first migration is applied.
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            if _one(connection, "SELECT to_regclass('migrations.applied')") is not None:
+                rows = connection.execute("SELECT migration_id FROM migrations.applied ORDER BY migration_id")
+                applied = [row[0] for row in rows]
     known = [migration.id for migration in _read(migrations)]
     return Status(
         applied=applied,

@@ -10,6 +10,7 @@ from psycopg_pool import ConnectionPool
 
 from ledger.errors import AiqynError
 from ledger.statement import Disclosure
+from ledger.store.append import CommandId, CommandReusedError
 from ledger.store.database import conninfo
 from ledger.tlog import merkle
 from ledger.tlog.merkle import ReadNode
@@ -17,7 +18,7 @@ from ledger.tlog.proof import TlogProof
 from ledger.tlog.tiles import WIDTH, bundle, node_reader
 
 
-class NotInLog(AiqynError):
+class NotInLogError(AiqynError):
     """The log has no such tile, entry or checkpoint."""
 
     code = "not-in-log"
@@ -53,14 +54,14 @@ class LogReader:
         return int(self._row("SELECT size FROM ledger.head", ())[0])
 
     def checkpoint(self) -> bytes:
-        """The newest signed checkpoint. Raises :class:`NotInLog` for a ledger without entries."""
+        """The newest signed checkpoint. Raises :class:`NotInLogError` for a ledger without entries."""
         rows = self._rows("SELECT note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1", ())
         if not rows:
-            raise NotInLog("The log has no entries yet: run `aiqyn init`.")
+            raise NotInLogError("The log has no entries yet: run `aiqyn init`.")
         return bytes(rows[0][0])
 
     def tile(self, level: int, index: int, width: int = WIDTH) -> bytes:
-        """``width`` hashes of a tile (C2SP tlog-tiles). Raises :class:`NotInLog`."""
+        """``width`` hashes of a tile (C2SP tlog-tiles). Raises :class:`NotInLogError`."""
         first = index * WIDTH
         if level == 0:
             query = "SELECT leaf FROM ledger.entries WHERE position >= %s AND position < %s ORDER BY position"
@@ -71,14 +72,14 @@ class LogReader:
             )
             rows = self._rows(query, (level, first, first + width))
         if len(rows) != width:
-            raise NotInLog(f"Tile {index} of level {level} has {len(rows)} hashes so far, not {width}.")
+            raise NotInLogError(f"Tile {index} of level {level} has {len(rows)} hashes so far, not {width}.")
         return b"".join(row[0] for row in rows)
 
     def entry_bundle(self, index: int, width: int = WIDTH) -> bytes:
-        """``width`` entries of a bundle. Raises :class:`NotInLog`."""
+        """``width`` entries of a bundle. Raises :class:`NotInLogError`."""
         entries = [entry for _, entry in self.entries(index * WIDTH, width)]
         if len(entries) != width:
-            raise NotInLog(f"Bundle {index} has {len(entries)} entries so far, not {width}.")
+            raise NotInLogError(f"Bundle {index} has {len(entries)} entries so far, not {width}.")
         return bundle(entries)
 
     def entries(self, start: int, limit: int) -> list[tuple[int, bytes]]:
@@ -92,6 +93,41 @@ class LogReader:
         query = "SELECT disclosure FROM ledger.disclosures WHERE position = %s ORDER BY name"
         return tuple(Disclosure.parse(row[0]) for row in self._rows(query, (position,)))
 
+    def organisations(self, after: int) -> list[tuple[int, bytes]]:
+        """Position and bytes of all entries about organisations after a position."""
+        query = (
+            "SELECT position, entry FROM ledger.entries WHERE stream >= 'organisation/' "
+            "AND stream < 'organisation0' AND position > %s ORDER BY position"
+        )
+        return [(row[0], bytes(row[1])) for row in self._rows(query, (after,))]
+
+    def data_key(self, stream: str) -> bytes | None:
+        """The stream's wrapped data key."""
+        rows = self._rows("SELECT wrapped FROM ledger.data_keys WHERE stream = %s", (stream,))
+        return bytes(rows[0][0]) if rows else None
+
+    def petition_keys(self, stream: str) -> tuple[tuple[Disclosure, ...], bytes | None]:
+        """What is disclosed about a petition's first event, and its wrapped secret."""
+        position = self.position(stream, 1)
+        if position is None:
+            return (), None
+        rows = self._rows("SELECT wrapped FROM ledger.petition_secrets WHERE petition = %s", (stream,))
+        return self.public_disclosures(position), bytes(rows[0][0]) if rows else None
+
+    def command(self, command: CommandId) -> tuple[int, int] | None:
+        """First position and number of the events that a command brought about.
+
+        Raises :class:`ledger.store.append.CommandReusedError` if the key stands for another request.
+        """
+        query = "SELECT request, position, events FROM ledger.commands WHERE scope = %s AND key = %s"
+        rows = self._rows(query, (command.scope, command.key))
+        if not rows:
+            return None
+        request, position, events = rows[0]
+        if bytes(request) != command.request:
+            raise CommandReusedError(command.key)
+        return position, events
+
     def position(self, stream: str, n: int) -> int | None:
         """Where event ``n`` of a stream stands."""
         query = "SELECT position FROM ledger.entries WHERE stream = %s AND n = %s"
@@ -99,11 +135,11 @@ class LogReader:
         return int(rows[0][0]) if rows else None
 
     def proof(self, position: int) -> TlogProof:
-        """Inclusion of an entry in the newest checkpoint. Raises :class:`NotInLog`."""
+        """Inclusion of an entry in the newest checkpoint. Raises :class:`NotInLogError`."""
         query = "SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1"
         rows = self._rows(query, ())
         if not rows or position >= rows[0][0]:
-            raise NotInLog(f"The log has no entry at position {position}.")
+            raise NotInLogError(f"The log has no entry at position {position}.")
         size, note = rows[0]
         return TlogProof(position, merkle.inclusion_proof(position, size, self.read_node(size)), bytes(note))
 
@@ -117,7 +153,7 @@ class LogReader:
 
     def _rows(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-            cursor.execute(query, parameters, prepare=True)  # type: ignore[arg-type]
+            cursor.execute(query, parameters, prepare=True)
             return cursor.fetchall()
 
     def _row(self, query: str, parameters: Sequence[Any]) -> Any:  # noqa: ANN401 - a database row

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from ledger.errors import AiqynError, FatalError
-from ledger.store.append import Append, Appended, StoreUnavailable
+from ledger.store.append import Append, Appended, StoreUnavailableError
 from ledger.store.database import DatabaseUnavailableError, connect_async
 from ledger.store.high_water import HighWater
 from ledger.store.reader import LogReader
@@ -66,7 +66,7 @@ class Sequencer:
         return self._fatal
 
     async def start(self) -> None:
-        """Check the high-water mark and begin. Raises :class:`ledger.store.append.LogRolledBack`."""
+        """Check the high-water mark and begin. Raises :class:`ledger.store.append.LogRolledBackError`."""
         self._loop = asyncio.get_running_loop()
         if self._high_water is not None:
             await asyncio.to_thread(self._check_high_water, self._high_water)
@@ -84,7 +84,7 @@ class Sequencer:
         while self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():
-                future.set_exception(StoreUnavailable("The service is stopping; nothing was recorded."))
+                future.set_exception(StoreUnavailableError("The service is stopping; nothing was recorded."))
         if self._connection is not None:
             await self._connection.close()
         self._advance_high_water()
@@ -92,9 +92,8 @@ class Sequencer:
     async def append(self, request: Append) -> Appended:
         """Append the events of one command, durably, and say where they stand.
 
-        Raises :class:`~ledger.store.append.StreamConflict`, :class:`~ledger.store.append.CommandReused`,
-        :class:`~ledger.store.append.ClockSkew` or :class:`~ledger.store.append.StoreUnavailable`; then
-        nothing of the request is recorded (after StoreUnavailable: repeat it to learn that).
+        Raises the errors of :mod:`ledger.store.append`; then nothing of the request is recorded. Only after
+        ``StoreUnavailableError`` it is not known: a repeated request finds what was recorded.
         """
         if self._fatal is not None:
             raise self._fatal
@@ -108,7 +107,7 @@ class Sequencer:
     def append_from_thread(self, request: Append) -> ThreadFuture[Appended]:
         """The same for callers outside the event loop."""
         if self._loop is None:
-            raise StoreUnavailable("The sequencer was not started.")
+            raise StoreUnavailableError("The sequencer was not started.")
         return asyncio.run_coroutine_threadsafe(self.append(request), self._loop)
 
     async def _run(self) -> None:
@@ -125,7 +124,7 @@ class Sequencer:
                     raise
 
     def _next_group(self) -> list[tuple[Append, asyncio.Future[Appended]]]:
-        group = []
+        group: list[tuple[Append, asyncio.Future[Appended]]] = []
         events = 0
         while self._waiting and (not group or events + len(self._waiting[0][0].events) <= self._group_max):
             item = self._waiting.popleft()
@@ -168,7 +167,7 @@ class Sequencer:
                 for request in requests:
                     request.uncertain = True
                 if pause is None:
-                    raise StoreUnavailable(
+                    raise StoreUnavailableError(
                         "The ledger's database does not answer. Repeat the request: what was recorded in "
                         "spite of this is found again, nothing happens twice."
                     ) from error

@@ -15,12 +15,12 @@ import psycopg
 from ledger.store.append import (
     Append,
     Appended,
-    ClockSkew,
+    ClockSkewError,
     CommandId,
-    CommandReused,
-    LogRolledBack,
+    CommandReusedError,
+    LogRolledBackError,
     SealedEvent,
-    StreamConflict,
+    StreamConflictError,
     conflict,
 )
 from ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
@@ -93,7 +93,7 @@ class AppendTransaction:
             if found.frontier.size < self.committed.size or (
                 found.frontier.size == self.committed.size and found.frontier != self.committed
             ):
-                raise LogRolledBack(
+                raise LogRolledBackError(
                     f"The database went back from {self.committed.size} entries to {found.frontier.size} "
                     "while the service ran. Restore the newest database; signing on would fork the log.",
                     size=found.frontier.size,
@@ -105,7 +105,7 @@ class AppendTransaction:
             for number, request in enumerate(requests):
                 try:
                     repeated = await self._decide(cursor, request, found)
-                except Exception as refused:  # noqa: BLE001 - each is somebody's answer
+                except Exception as refused:
                     outcomes[number] = refused
                     continue
                 if repeated is not None:
@@ -142,7 +142,7 @@ class AppendTransaction:
                 )
         row = await head.fetchone()
         if row is None:
-            raise LogRolledBack("The row that holds the head of the log is gone.")
+            raise LogRolledBackError("The row that holds the head of the log is gone.")
         return _Found(
             Frontier.from_bytes(row[0], bytes(row[1])),
             {stream: n for stream, n in await versions.fetchall() if n is not None},
@@ -156,20 +156,18 @@ class AppendTransaction:
         if request.command is not None and (done := found.commands.get(_key(request.command))) is not None:
             asked, position, events = done
             if bytes(asked) != request.command.request:
-                raise CommandReused(
-                    "This Idempotency-Key came before with another request: use a new key for a new command."
-                )
+                raise CommandReusedError(request.command.key)
             return Appended(position, events, found.frontier.size, b"", None, repeated=True)
         try:
             self._check_streams(request, found)
-        except StreamConflict:
+        except StreamConflictError:
             if request.uncertain and (done_before := await self._find_same(cursor, request, found)):
                 return done_before
             raise
         now = self._clock()
         for event in request.events:
             if isinstance(event, SealedEvent) and event.iat is not None and abs(now - event.iat) > self._skew:
-                raise ClockSkew(
+                raise ClockSkewError(
                     f"The event says iat {event.iat}, here it is {int(now)}: more than {self._skew} seconds "
                     "apart. Set your clock and seal the event again.",
                     iat=event.iat,
@@ -179,7 +177,7 @@ class AppendTransaction:
             await cursor.execute(_QUIET, (request.quiet.after, request.quiet.prefix), prepare=True)
             row = await cursor.fetchone()
             if row is None or row[0] or found.touched(request.quiet.prefix):
-                raise StreamConflict(
+                raise StreamConflictError(
                     f"Something happened under {request.quiet.prefix} after position {request.quiet.after}: "
                     "count again."
                 )

@@ -366,11 +366,9 @@ class TestCertificates:
         refused(authority.person(iin="12345678901").sign(statement), errors.PersonUnreadableError)
 
 
-def test_a_time_without_a_zone_is_the_callers_mistake(authority, person, statement):
+def test_a_time_without_a_zone_is_the_callers_mistake(authority, person, statement, at):
     with pytest.raises(ValueError, match="time zone"):
-        verify(
-            person.sign(statement), content=statement, trust=authority.trust, at=datetime.datetime(2026, 1, 1)
-        )  # noqa: DTZ001
+        verify(person.sign(statement), content=statement, trust=authority.trust, at=at.replace(tzinfo=None))
 
 
 def test_every_error_has_a_code_and_a_title_of_its_own():

@@ -12,7 +12,7 @@ from eventsourcing.tests.persistence import (
     NonInterleavingNotificationIDsBaseCase,
 )
 
-from ledger.store.append import StreamConflict
+from ledger.store.append import StreamConflictError
 from ledger.store.recorder import LedgerRecorder, open_datastore
 from ledger.store.sequencer import Sequencer
 from ledger.tlog.note import SignerKey
@@ -64,14 +64,14 @@ def event(stream, n, state=b"state"):
 def test_positions_have_no_gaps_after_conflicts(recorder):
     assert recorder.insert_events([event("a/1", 1)]) == [1]
     for _ in range(5):
-        with pytest.raises(StreamConflict):
+        with pytest.raises(StreamConflictError):
             recorder.insert_events([event("b/1", 1), event("a/1", 1)])
     assert recorder.insert_events([event("b/1", 1)]) == [2]
 
 
 def test_a_version_cannot_be_skipped(recorder):
     recorder.insert_events([event("a/1", 1)])
-    with pytest.raises(StreamConflict, match="1 events, not 2"):
+    with pytest.raises(StreamConflictError, match="1 events, not 2"):
         recorder.insert_events([event("a/1", 3)])
 
 

@@ -1,0 +1,433 @@
+"""The write side: loads an aggregate, lets something happen to it, seals it and has it appended.
+
+Organisations' commands are here, whether they come sealed with a key of theirs or as plain JSON that
+the gateway seals in their name; what citizens do stands in :mod:`ledger.citizens`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, Mapper
+from eventsourcing.utils import Environment
+
+from ledger import events
+from ledger.domain import terms
+from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, happen, require
+from ledger.domain.petition import Petition
+from ledger.errors import AiqynError
+from ledger.events import Fact
+from ledger.keys import Directory, SigningKey, UnauthorisedIssuerError
+from ledger.operator import OperatorKeys
+from ledger.receipt import Receipt
+from ledger.statement import Disclosure, Event, open_event, split_presentation
+from ledger.store.append import Append, Appended, CommandId, Quiet, SealedEvent, StreamConflictError, conflict
+from ledger.store.high_water import HighWater
+from ledger.store.mapper import AGGREGATES, LedgerMapper
+from ledger.store.reader import LogReader
+from ledger.store.recorder import LedgerRecorder, open_datastore
+from ledger.store.sequencer import Sequencer
+from ledger.store.vault import Vault
+
+ATTEMPTS = 5
+"""How often a command is decided anew when another one was faster."""
+DATA_KEY = "data-key"
+PETITION_SECRET = "petition-secret"  # noqa: S105 - the name of a purpose, not a secret
+
+
+class NotFoundError(AiqynError):
+    """There is no such thing in the ledger."""
+
+    code = "not-found"
+    title = "There is no such thing here"
+
+
+class InvalidCommandError(AiqynError):
+    """The command's fields do not have the required form."""
+
+    code = "command-invalid"
+    title = "The command does not have the required form"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a command brought about: committed, in a signed checkpoint, provable."""
+
+    event: Event
+    position: int
+    appended: Appended
+    offset: int = 0
+
+
+class Ledger(Application[str]):
+    """The ledger of one operator. Commands are coroutines of the event loop that called :meth:`start`."""
+
+    name = "ledger"
+
+    def __init__(
+        self,
+        url: str,
+        keys: OperatorKeys,
+        *,
+        high_water: HighWater | None = None,
+        group_max: int = 1000,
+        skew: int = 120,
+        clock: Callable[[], float] = time.time,
+        pool_size: int = 4,
+    ) -> None:
+        """``url`` connects as the service role; ``clock`` tells the seconds since 1970."""
+        self.keys = keys
+        self.clock = clock
+        self.origin = keys.log.name
+        self.signing = keys.signing()
+        self.vault = Vault(keys.vault)
+        self.sequencer = Sequencer(
+            url, self.origin, keys.log, high_water=high_water, group_max=group_max, skew=skew, clock=clock
+        )
+        self.reader = LogReader(url, pool_size=pool_size)
+        self.directory = Directory()
+        self._datastore = open_datastore(url, pool_size=pool_size)
+        self._versions: dict[str, int] = {}
+        self._seen = -1
+        self._refreshing = asyncio.Lock()
+        super().__init__()
+
+    # --- the library's parts, replaced by ours ------------------------------------------------
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory:
+        """The library's in-memory factory: only its event store is used, over our recorder."""
+        return InfrastructureFactory.construct(
+            Environment(self.name, {"PERSISTENCE_MODULE": "eventsourcing.popo"})
+        )
+
+    def construct_mapper(self) -> Mapper[str]:
+        """Seals with the operator's keys."""
+        return LedgerMapper(self.signing)
+
+    def construct_recorder(self) -> ApplicationRecorder:
+        """Appends by the sequencer."""
+        return LedgerRecorder(self._datastore, self.sequencer)
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Check the high-water mark and read who may issue what."""
+        await self.sequencer.start()
+        await self.refresh()
+
+    async def stop(self) -> None:
+        """Finish what is under way and close all connections."""
+        await self.sequencer.close()
+        self.close()
+        self.reader.close()
+        self._datastore.close()
+
+    def now(self) -> datetime:
+        """To the second, as ``iat`` will say it."""
+        return datetime.fromtimestamp(int(self.clock()), UTC)
+
+    @property
+    def operator(self) -> str:
+        """The operator's stream. Raises :class:`NotFoundError` before ``aiqyn init``."""
+        if self.directory.operator is None:
+            raise NotFoundError("This ledger has no operator yet: run `aiqyn init`.")
+        return self.directory.operator
+
+    async def refresh(self) -> None:
+        """Fold the organisations' newer events into the directory."""
+        async with self._refreshing:
+            for position, entry in await asyncio.to_thread(self.reader.organisations, self._seen):
+                event = open_event(entry)
+                self.directory.apply(event)
+                self._versions[event.stream] = event.n
+                self._seen = position
+
+    # --- what happens ----------------------------------------------------------------------------
+
+    async def load(self, stream: str) -> LedgerAggregate:
+        """An aggregate, replayed from its events. Raises :class:`NotFoundError`."""
+        try:
+            return await asyncio.to_thread(self.repository.get, stream)
+        except AggregateNotFoundError:
+            raise NotFoundError(f"There is no {stream}.", stream=stream) from None
+
+    def issuance(self, iss: str, facts: type[Fact], disclosures: Mapping[str, Any] | None = None) -> Issuance:
+        """Who of us may say this in the name of ``iss``. Raises ``UnauthorisedIssuerError``."""
+        key = self._key_for(iss, facts)
+        made = tuple(Disclosure.make(name, value) for name, value in (disclosures or {}).items())
+        return Issuance(iss, key.kid, self.now(), made)
+
+    async def record(
+        self,
+        stream: str,
+        facts: Fact,
+        by: Issuance,
+        *,
+        expected: int | None = None,
+        command: CommandId | None = None,
+        quiet: Quiet | None = None,
+        guards: Mapping[str, int] | None = None,
+        secret: bytes | None = None,
+    ) -> Recorded:
+        """Let ``facts`` happen to ``stream``, by the rules of its aggregate, and append it.
+
+        ``expected``: the version that the caller saw (``If-Match``); without it a lost race is decided
+        anew. ``secret``: the wrapped secret of a new petition. Raises what the rules, the issuer's rights
+        and the append raise.
+        """
+        kind = AGGREGATES[facts.room]
+        for attempt in range(ATTEMPTS):
+            aggregate = await self._find(stream)
+            if expected is not None and (aggregate.version if aggregate else 0) != expected:
+                raise conflict(stream, expected, aggregate.version if aggregate else 0)
+            self._authorise(by, facts)
+            self._check_context(stream, facts, by, aggregate)
+            changed = happen(kind, stream, aggregate, facts, by)
+            pending = [await self.seal(happened) for happened in changed.collect_events()]
+            if secret is not None:
+                pending = [replace(event, secret=secret) for event in pending]
+            request = Append(pending, {**self.issuer_guard(by.iss, stream), **(guards or {})}, quiet, command)
+            try:
+                appended = await self.sequencer.append(request)
+            except StreamConflictError:
+                if expected is not None or quiet is not None or attempt == ATTEMPTS - 1:
+                    raise
+                await self.refresh()
+                continue
+            if facts.room == "organisation":
+                await self.refresh()
+            return await self.recorded(appended, pending)
+        raise AssertionError("unreachable")
+
+    async def seal(self, happened: Any) -> SealedEvent:  # noqa: ANN401 - an event of any aggregate
+        """An aggregate's new event, sealed, its restricted disclosures encrypted for the vault."""
+        stored = self.mapper.to_stored_event(happened)
+        if not isinstance(stored, SealedEvent):
+            raise TypeError("the mapper seals")
+        restricted = [d for d in happened.by.disclosures if d.name in happened.facts.restricted]
+        if not restricted:
+            return stored
+        stream = str(stored.originator_id)
+        wrapped = None
+        if stored.originator_version > 1:
+            wrapped = await asyncio.to_thread(self.reader.data_key, stream)
+        if wrapped is None:
+            data_key, fresh = self.vault.new_key(DATA_KEY, stream)
+        else:
+            data_key, fresh = self.vault.unwrap(DATA_KEY, stream, wrapped), None
+        sealed = self.vault.seal(data_key, stored.state, restricted)
+        return replace(stored, sealed=sealed, data_key=fresh)
+
+    async def recorded(self, appended: Appended, pending: Iterable[SealedEvent], offset: int = 0) -> Recorded:
+        """What was appended; for a repeated command, what it appended the first time."""
+        position = appended.position + offset
+        if appended.repeated:
+            entry = (await asyncio.to_thread(self.reader.entries, position, 1))[0][1]
+        else:
+            entry = list(pending)[offset].state
+        return Recorded(open_event(entry), position, appended, offset)
+
+    async def done_before(self, command: CommandId) -> Recorded | None:
+        """What a command brought about when it came the first time, if it did.
+
+        Raises :class:`~ledger.store.append.CommandReusedError` if it was another command.
+        """
+        done = await asyncio.to_thread(self.reader.command, command)
+        if done is None:
+            return None
+        return await self.recorded(Appended(*done, size=0, checkpoint=b"", tree=None, repeated=True), ())
+
+    async def receipt(self, recorded: Recorded) -> Receipt:
+        """The proof that its holder can keep: the event, what is public about it, and its inclusion."""
+        proof = recorded.appended.proof(recorded.offset)
+        if proof is None:
+            proof = await asyncio.to_thread(self.reader.proof, recorded.position)
+        disclosures = await asyncio.to_thread(self.reader.public_disclosures, recorded.position)
+        return Receipt(recorded.event.entry, disclosures, proof)
+
+    # --- commands of organisations -----------------------------------------------------------------
+
+    async def tell(
+        self,
+        iss: str,
+        stream: str,
+        type_: str,
+        data: Mapping[str, Any],
+        disclosures: Mapping[str, Any],
+        *,
+        expected: int | None = None,
+        command: CommandId | None = None,
+    ) -> Recorded:
+        """Plain JSON of an organisation, sealed by the gateway's key in its name.
+
+        Terms that the law computes may be left out of ``data``: they are filled in.
+        """
+        cls = events.catalogue.get(type_)
+        if cls is None or cls.restricted:
+            raise InvalidCommandError(
+                f"{type_!r} is not an event that an organisation posts.", event_type=type_
+            )
+        if set(disclosures) != cls.public:
+            raise InvalidCommandError(
+                f"{type_!r} takes the disclosures {sorted(cls.public) or 'none'}, not {sorted(disclosures)}."
+            )
+        if not all(isinstance(value, str) and 0 < len(value) <= 20_000 for value in disclosures.values()):
+            raise InvalidCommandError("A disclosed text has 1 to 20000 characters.")
+        by = self.issuance(iss, cls, disclosures)
+        try:
+            facts = msgspec.convert({**self._lawful(cls, stream, by), **data}, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
+        return await self.once(command, self.record(stream, facts, by, expected=expected, command=command))
+
+    async def post(
+        self, presentation: str, *, expected: int | None = None, command: CommandId | None = None
+    ) -> Recorded:
+        """An event that an organisation sealed with its own registered key, with its disclosures."""
+        entry, disclosures = split_presentation(presentation)
+        event = open_event(entry)
+        await self.refresh()
+        event.verify(self.directory.authorise(event))
+        event.check_disclosures(disclosures, complete=True)
+        if event.facts.restricted:
+            raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by the gateway alone.")
+        by = replace(Issuance.of(event), disclosures=disclosures)
+        seen = event.n - 1 if expected is None else expected
+        return await self.once(
+            command, self.record(event.stream, event.facts, by, expected=seen, command=command)
+        )
+
+    async def declare(
+        self, stream: str, facts: Fact, *, expected: int | None = None, quiet: Quiet | None = None
+    ) -> Recorded:
+        """What time and numbers brought about, said by the operator's clock key."""
+        by = self.issuance(self.operator, type(facts))
+        return await self.record(stream, facts, by, expected=expected, quiet=quiet)
+
+    async def register_operator(self, slug: str, names: events.Names) -> list[Recorded]:
+        """The ledger's first entries: the operator registers itself, its gateway and its clock."""
+        stream = f"organisation/{slug}"
+        by = Issuance(stream, self.keys.root.kid, self.now())
+        facts: list[Fact] = [
+            events.OrganisationRegistered(
+                kind="operator", level="republic", names=names, root_key=self.keys.root.public_key
+            ),
+            events.OrganisationKeyRegistered(
+                key=self.keys.gateway.public_key, roles=("gateway",), custody="own"
+            ),
+            events.OrganisationKeyRegistered(key=self.keys.clock.public_key, roles=("clock",), custody="own"),
+        ]
+        return await self._record_all(stream, facts, by, quiet=Quiet("", -1))
+
+    async def register_organisation(
+        self, slug: str, facts: events.OrganisationRegistered, roles: tuple[events.Role, ...]
+    ) -> list[Recorded]:
+        """A new organisation, and the gateway's key with ``roles`` to seal in its name."""
+        by = self.issuance(self.operator, events.OrganisationRegistered)
+        steps: list[Fact] = [facts]
+        if roles:
+            steps.append(
+                events.OrganisationKeyRegistered(
+                    key=self.keys.gateway.public_key, roles=roles, custody="gateway"
+                )
+            )
+        return await self._record_all(f"organisation/{slug}", steps, by)
+
+    async def once(self, command: CommandId | None, work: Awaitable[Recorded]) -> Recorded:
+        """What ``work`` records, or, where that is refused now, what the same command recorded before."""
+        try:
+            return await work
+        except (NotAllowedError, StreamConflictError):
+            if command is not None and (done := await self.done_before(command)):
+                return done
+            raise
+
+    async def _record_all(
+        self, stream: str, facts: list[Fact], by: Issuance, *, quiet: Quiet | None = None
+    ) -> list[Recorded]:
+        aggregate = await self._find(stream)
+        for step in facts:
+            aggregate = happen(AGGREGATES[step.room], stream, aggregate, step, by)
+        pending = [await self.seal(happened) for happened in aggregate.collect_events()] if aggregate else []
+        guards = {} if by.iss == stream else self.issuer_guard(by.iss, stream)
+        appended = await self.sequencer.append(Append(pending, guards, quiet))
+        await self.refresh()
+        return [await self.recorded(appended, pending, offset) for offset in range(len(pending))]
+
+    # --- rules that need more than one stream ----------------------------------------------------
+
+    def _authorise(self, by: Issuance, facts: Fact) -> None:
+        if not self.directory.roles(by.iss, by.kid) & facts.issuers:
+            needed = " or ".join(sorted(facts.issuers))
+            raise UnauthorisedIssuerError(
+                f"{by.iss} may not issue {facts.type!r}: that takes a key with the role {needed}.",
+                issuer=by.iss,
+                event_type=facts.type,
+            )
+
+    def _check_context(
+        self, stream: str, facts: Fact, by: Issuance, aggregate: LedgerAggregate | None
+    ) -> None:
+        """What an aggregate cannot know by itself, because it lies in another stream."""
+        match facts:
+            case events.PetitionRouted():
+                self.require_body(facts.body)
+            case events.PetitionRegistered():
+                lawful = terms.consider_until(by.at, self.require_body(by.iss))
+                require(
+                    facts.consider_until == lawful,
+                    f"The term of consideration ends at {lawful.isoformat()}.",
+                    lawful=lawful.isoformat(),
+                )
+            case events.PetitionPublished() if isinstance(aggregate, Petition):
+                required, population = terms.threshold(self.require_body(aggregate.body), by.at)
+                require(
+                    (facts.required, facts.population) == (required, population),
+                    f"The threshold of this petition is {required}.",
+                )
+            case _:
+                pass
+
+    def require_body(self, stream: str) -> events.OrganisationRegistered:
+        """The organisation that a petition may be addressed to. Raises ``NotAllowedError``."""
+        found = self.directory.organisation(stream)
+        if found is None or found.kind in {"operator", "council"}:
+            raise NotAllowedError(f"{stream} is not a body that petitions are addressed to.", body=stream)
+        return found
+
+    def _lawful(self, cls: type[Fact], stream: str, by: Issuance) -> dict[str, Any]:
+        if cls is events.PetitionAdmitted:
+            needed = terms.petition_terms(by.at).limited_signatures
+            return {"needed": needed, "limited_until": terms.limited_until(by.at)}
+        if cls is events.PetitionRegistered:
+            return {"consider_until": terms.consider_until(by.at, self.require_body(by.iss))}
+        if cls is events.PetitionDraftPublished:
+            return {"discuss_until": terms.discuss_until(by.at)}
+        return {}
+
+    def _key_for(self, iss: str, facts: type[Fact]) -> SigningKey:
+        for kid, key in self.signing.items():
+            if self.directory.roles(iss, kid) & facts.issuers:
+                return key
+        raise UnauthorisedIssuerError(
+            f"This service may not say {facts.type!r} in the name of {iss}.",
+            issuer=iss,
+            event_type=facts.type,
+        )
+
+    def issuer_guard(self, iss: str, stream: str) -> dict[str, int]:
+        """The issuer's rights must still be those of the decision when its event is appended."""
+        return {} if iss == stream else {iss: self._versions[iss]}
+
+    async def _find(self, stream: str) -> LedgerAggregate | None:
+        try:
+            return await self.load(stream)
+        except NotFoundError:
+            return None

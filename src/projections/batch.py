@@ -1,0 +1,189 @@
+"""Entries read for folding: decoded once, for all projections.
+
+What an entry says was checked when it was appended, and is checked again by whoever audits; here
+signatures and spelling are not, because a rebuild reads a hundred thousand entries a second. What a
+projection stores is checked: names of streams, issuers and keys have the characters they may have, and
+facts are those of the catalogue.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from psycopg import Cursor
+
+from ledger.errors import AiqynError, FatalError
+from ledger.events import Fact, MalformedEvent, PetitionSigned, decode
+from projections.counting import Change, Counting
+
+BATCH = 5_000
+"""Entries in a batch unless told otherwise: some megabytes, some tens of milliseconds."""
+
+
+class EntriesMissingError(FatalError):
+    """The ledger's positions have a gap, or it is shorter than what was folded."""
+
+    code = "entries-missing"
+    title = "Entries of the ledger are missing"
+
+
+class UnreadableEntryError(AiqynError):
+    """An entry that this program cannot fold; whatever stands behind it must wait."""
+
+    code = "entry-unreadable"
+    title = "An entry of the ledger cannot be folded"
+
+    def __init__(self, position: int, reason: AiqynError) -> None:
+        super().__init__(f"Entry {position}: {reason}", position=position, reason=reason.code)
+        self.position = position
+
+
+class LoggedEvent(msgspec.Struct, gc=False):
+    """One event and the position that the ledger gave it."""
+
+    position: int
+    iss: str
+    kid: str
+    iat: int
+    """Seconds since 1970, UTC."""
+    stream: str
+    n: int
+    facts: Fact
+
+
+class Batch:
+    """Consecutive events, and what they change in the counts of signatures."""
+
+    __slots__ = ("changes", "events")
+
+    def __init__(self, events: Sequence[LoggedEvent], changes: Sequence[Change]) -> None:
+        self.events = events
+        self.changes = changes
+
+    @property
+    def first(self) -> int:
+        """Position of its first event."""
+        return self.events[0].position
+
+    @property
+    def last(self) -> int:
+        """Position of its last event."""
+        return self.events[-1].position
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+class _Payload(msgspec.Struct, gc=False):
+    """What folding needs of an event's payload; the rest is passed over."""
+
+    iss: str
+    iat: Annotated[int, Meta(ge=0, le=253_402_300_799)]  # the year 9999: later ones are no dates
+    stream: str
+    n: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    type: str
+    v: int
+    data: msgspec.Raw
+
+
+class _Header(msgspec.Struct):
+    kid: str
+
+
+_payload = msgspec.json.Decoder(_Payload).decode
+_header = msgspec.json.Decoder(_Header).decode
+_signed = msgspec.json.Decoder(PetitionSigned).decode
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_PADDING = (b"", b"", b"==", b"=")
+_STREAM = re.compile(r"[a-z]+(/[A-Za-z0-9_-]+)+")
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+
+_kids: dict[bytes, str] = {}
+_issuers: set[str] = set()
+
+
+def read_event(position: int, entry: bytes) -> LoggedEvent:
+    """The event in an entry. Raises :class:`UnreadableEntryError`."""
+    try:
+        head, body, _ = entry.split(b".", 2)
+        payload = _payload(binascii.a2b_base64(body.translate(_TO_STANDARD) + _PADDING[len(body) & 3]))
+        if payload.type == "petition.signed" and payload.v == PetitionSigned.version:
+            facts: Fact = _signed(payload.data)  # nearly every event is one
+        else:
+            facts = decode(payload.type, payload.v, payload.data)
+        stream = payload.stream
+        if _STREAM.fullmatch(stream) is None:
+            raise MalformedEvent("The name of its stream is malformed.")
+        if not stream.startswith(facts.room + "/"):
+            raise MalformedEvent(f"{payload.type!r} does not belong to stream {stream!r}.")
+        return LoggedEvent(
+            position, _issuer(payload.iss), _kids.get(head) or _kid(head), payload.iat, stream, payload.n, facts
+        )
+    except AiqynError as error:
+        raise UnreadableEntryError(position, error) from error
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise UnreadableEntryError(position, MalformedEvent(f"It is not an event: {error}.")) from error
+
+
+def read_batch(
+    cursor: Cursor[Any], after: int, *, until: int | None = None, limit: int = BATCH
+) -> tuple[Batch, UnreadableEntryError | None]:
+    """The entries behind position ``after``, up to ``until`` (inclusive) and at most ``limit``.
+
+    The batch ends before the first entry that cannot be read; that entry's error comes with it.
+    Raises :class:`EntriesMissingError` where the ledger has a gap.
+    """
+    last = after + limit if until is None else min(until, after + limit)
+    rows = cursor.execute(
+        "SELECT position, entry FROM ledger.entries WHERE position > %s AND position <= %s ORDER BY position",
+        [after, last],
+        binary=True,
+    ).fetchall()
+    if rows and rows[-1][0] != after + len(rows):
+        raise EntriesMissingError(
+            f"Of the entries {after + 1} to {rows[-1][0]} the ledger holds only {len(rows)}: "
+            "restore it before anything is folded."
+        )
+    events: list[LoggedEvent] = []
+    stopped = None
+    try:
+        for position, entry in rows:
+            events.append(read_event(position, entry))  # noqa: PERF401 - what came before an error is kept
+    except UnreadableEntryError as error:
+        stopped = error
+    return Batch(events, _count(cursor, after, events)), stopped
+
+
+def _count(cursor: Cursor[Any], after: int, events: Sequence[LoggedEvent]) -> list[Change]:
+    counting = Counting()
+    if streams := counting.continued(events):
+        earlier = cursor.execute(
+            "SELECT position, entry FROM ledger.entries WHERE stream = ANY(%s) AND position <= %s ORDER BY position",
+            [streams, after],
+            binary=True,
+        ).fetchall()
+        counting.changes([read_event(position, entry) for position, entry in earlier])
+    return counting.changes(events)
+
+
+def _issuer(iss: str) -> str:
+    if iss not in _issuers:
+        if _STREAM.fullmatch(iss) is None:
+            raise MalformedEvent("The name of its issuer is malformed.")
+        if len(_issuers) < 100_000:
+            _issuers.add(iss)
+    return iss
+
+
+def _kid(head: bytes) -> str:
+    kid = _header(binascii.a2b_base64(head.translate(_TO_STANDARD) + _PADDING[len(head) & 3])).kid
+    if _KEY_ID.fullmatch(kid) is None:
+        raise MalformedEvent("The id of its key is malformed.")
+    if len(_kids) < 100_000:
+        _kids[head] = kid
+    return kid

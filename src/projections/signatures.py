@@ -1,0 +1,127 @@
+"""Signatures: the public list of a petition, newest first.
+
+A row says that somebody signed, when, and at which position; the masked name is joined when it is read, for as
+long as it is disclosed. A signature that was withdrawn or voided stays in the list, with its state and without
+name and region: nobody disappears from history, and nobody who left is shown.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import tuple_row
+
+from ledger.statement import Disclosure
+from projections.base import Projection, Table, instant, plain
+from projections.batch import Batch
+from projections.rows import NULL, copy, timestamp
+
+
+class Signatures(Projection):
+    """Who (as a nullifier) signed which petition, and whose signature was removed."""
+
+    name = "signatures"
+    version = 1
+    tables = (
+        Table(
+            "signatures",
+            key=("petition", "position"),
+            columns=plain("petition", "position", "nullifier", "region") + instant("time"),
+            added_to=True,
+        ),
+        Table(
+            "removals",
+            key=("petition", "signature"),
+            columns=plain("petition", "signature", "position", "kind", "reason") + instant("time"),
+            added_to=True,
+        ),
+    )
+
+    def project(self, cursor: Cursor[Any], batch: Batch) -> None:
+        """Add a row for each signature and for each removal; what was counted once is never changed."""
+        copy(
+            cursor,
+            "COPY signatures (petition, position, nullifier, region, time) FROM STDIN",
+            [
+                f"{c.petition}\t{c.position}\t{c.nullifier}\t{c.region or NULL}\t{timestamp(c.iat)}\n"
+                for c in batch.changes
+                if c.kind == "signed"
+            ],
+        )
+        copy(
+            cursor,
+            "COPY removals (petition, signature, position, kind, reason, time) FROM STDIN",
+            [
+                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}\t{timestamp(c.iat)}\n"
+                for c in batch.changes
+                if c.kind != "signed"
+            ],
+        )
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What the public may see of one signature."""
+
+    position: int
+    time: datetime
+    state: Literal["counted", "withdrawn", "voided"]
+    name: str | None = None
+    """First name and first letter of the surname; none where it was removed, or is not shown any more."""
+    region: str | None = None
+    reason: str | None = None
+    """Why it was voided."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some signatures of a petition, newest first."""
+
+    items: tuple[Signature, ...]
+    next: int | None
+    """The ``before`` of the next page; none on the last one."""
+    as_of: int
+
+
+async def page(
+    conn: AsyncConnection[Any], petition_id: str, *, before: int | None = None, limit: int = 50
+) -> Page:
+    """The newest ``limit`` signatures at positions below ``before``.
+
+    Positions never change and are never reused, so that who reads page after page sees every signature exactly
+    once, however many arrive meanwhile. ``petition_id`` must be a UUID.
+    """
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        # One statement is one snapshot: the rows are those of the position that comes with them.
+        await cursor.execute(
+            """
+            SELECT p.position, s.position, s.time, s.region, r.kind, r.reason, d.disclosure
+            FROM projections.positions p
+            LEFT JOIN LATERAL (
+                SELECT * FROM projections.signatures
+                WHERE petition = %(petition)s AND (%(before)s::bigint IS NULL OR position < %(before)s)
+                ORDER BY position DESC LIMIT %(limit)s
+            ) s ON true
+            LEFT JOIN projections.removals r ON r.petition = s.petition AND r.signature = s.position
+            LEFT JOIN ledger.disclosures d ON d.position = s.position AND d.name = 'name' AND r.kind IS NULL
+            WHERE p.name = 'signatures'
+            ORDER BY s.position DESC
+            """,
+            {"petition": petition_id, "before": before, "limit": limit + 1},
+        )
+        rows = await cursor.fetchall()
+    found = [_read(row) for row in rows if row[1] is not None]
+    return Page(
+        items=tuple(found[:limit]),
+        next=found[limit - 1].position if len(found) > limit else None,
+        as_of=rows[0][0] if rows else -1,
+    )
+
+
+def _read(row: tuple[Any, ...]) -> Signature:
+    _, position, time, region, kind, reason, disclosure = row
+    if kind is not None:
+        return Signature(position, time, kind, reason=reason)
+    name = None if disclosure is None else Disclosure.parse(disclosure).value
+    return Signature(position, time, "counted", name=name, region=region)

@@ -1,0 +1,73 @@
+"""Trails: one row for every event, so that a stream's history is one look-up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection, Cursor
+from psycopg.rows import tuple_row
+
+from projections.base import Projection, Table, instant, plain
+from projections.batch import Batch
+from projections.rows import copy, timestamp
+
+
+class Trails(Projection):
+    """Who said what about which stream, when, at which position."""
+
+    name = "trails"
+    version = 1
+    tables = (
+        Table(
+            "trails",
+            key=("position",),
+            columns=plain("position", "stream", "n", "type", "iss", "kid") + instant("time"),
+            added_to=True,
+        ),
+    )
+
+    def project(self, cursor: Cursor[Any], batch: Batch) -> None:
+        """Add a row for each event."""
+        copy(
+            cursor,
+            "COPY trails (position, stream, n, type, iss, kid, time) FROM STDIN",
+            [
+                f"{e.position}\t{e.stream}\t{e.n}\t{e.facts.type}\t{e.iss}\t{e.kid}\t{timestamp(e.iat)}\n"
+                for e in batch.events
+            ],
+        )
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One event of a stream."""
+
+    position: int
+    n: int
+    type: str
+    iss: str
+    kid: str
+    time: datetime
+
+
+class Trail(msgspec.Struct, frozen=True):
+    """A stream's events in the order of the log."""
+
+    stream: str
+    steps: tuple[Step, ...]
+    as_of: int
+
+
+async def of(conn: AsyncConnection[Any], stream: str) -> Trail:
+    """The trail of a stream; without steps where nothing happened to it."""
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT p.position, t.position, t.n, t.type, t.iss, t.kid, t.time"
+            " FROM projections.positions p LEFT JOIN projections.trails t ON t.stream = %s"
+            " WHERE p.name = 'trails' ORDER BY t.position",
+            [stream],
+        )
+        rows = await cursor.fetchall()
+    steps = tuple(Step(*row[1:]) for row in rows if row[1] is not None)
+    return Trail(stream, steps, as_of=rows[0][0] if rows else -1)
