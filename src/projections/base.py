@@ -109,8 +109,8 @@ def select(projections: tuple[Projection, ...], names: list[str]) -> tuple[Proje
     return tuple(known[name] for name in dict.fromkeys(names)) if names else projections
 
 
-# What the catalogue allows and PostgreSQL's types do not. A lawful event has none of it; a fold must still not
-# stop at it, because it is in the log for ever.
+# What the catalogue allows and PostgreSQL's types do not. A lawful event has none of it; a fold must still
+# not stop at it, because it is in the log for ever.
 
 
 def bigint(value: int) -> int:
@@ -118,12 +118,16 @@ def bigint(value: int) -> int:
     return min(value, MAX_BIGINT)
 
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
 def utc(value: datetime) -> datetime:
-    """In UTC; at the ends of the calendar, where that is another year than Python knows, its first or last moment."""
+    """In UTC; where that is a year outside Python's calendar, the calendar's first or last moment."""
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        return (datetime.min if value.year == 1 else datetime.max).replace(tzinfo=UTC)
+        return EARLIEST if value.year == 1 else LATEST
 
 
 def text(value: str) -> str:

@@ -18,7 +18,7 @@ from msgspec import Meta
 from psycopg import Cursor
 
 from ledger.errors import AiqynError, FatalError
-from ledger.events import Fact, MalformedEvent, PetitionSigned, decode
+from ledger.events import Fact, MalformedEventError, PetitionSigned, decode
 from projections.counting import Change, Counting
 
 BATCH = 5_000
@@ -118,16 +118,22 @@ def read_event(position: int, entry: bytes) -> LoggedEvent:
             facts = decode(payload.type, payload.v, payload.data)
         stream = payload.stream
         if _STREAM.fullmatch(stream) is None:
-            raise MalformedEvent("The name of its stream is malformed.")
+            raise MalformedEventError("The name of its stream is malformed.")
         if not stream.startswith(facts.room + "/"):
-            raise MalformedEvent(f"{payload.type!r} does not belong to stream {stream!r}.")
+            raise MalformedEventError(f"{payload.type!r} does not belong to stream {stream!r}.")
         return LoggedEvent(
-            position, _issuer(payload.iss), _kids.get(head) or _kid(head), payload.iat, stream, payload.n, facts
+            position,
+            _issuer(payload.iss),
+            _kids.get(head) or _kid(head),
+            payload.iat,
+            stream,
+            payload.n,
+            facts,
         )
     except AiqynError as error:
         raise UnreadableEntryError(position, error) from error
     except (ValueError, msgspec.MsgspecError) as error:
-        raise UnreadableEntryError(position, MalformedEvent(f"It is not an event: {error}.")) from error
+        raise UnreadableEntryError(position, MalformedEventError(f"It is not an event: {error}.")) from error
 
 
 def read_batch(
@@ -149,11 +155,17 @@ def read_batch(
             f"Of the entries {after + 1} to {rows[-1][0]} the ledger holds only {len(rows)}: "
             "restore it before anything is folded."
         )
+    if not rows and after >= 0:
+        found = cursor.execute("SELECT FROM ledger.entries WHERE position = %s", [after]).fetchone()
+        if found is None:
+            raise EntriesMissingError(
+                f"Entry {after} was folded and is not in the ledger any more: restore the ledger, or rebuild."
+            )
     events: list[LoggedEvent] = []
     stopped = None
     try:
         for position, entry in rows:
-            events.append(read_event(position, entry))  # noqa: PERF401 - what came before an error is kept
+            events.append(read_event(position, entry))
     except UnreadableEntryError as error:
         stopped = error
     return Batch(events, _count(cursor, after, events)), stopped
@@ -163,7 +175,8 @@ def _count(cursor: Cursor[Any], after: int, events: Sequence[LoggedEvent]) -> li
     counting = Counting()
     if streams := counting.continued(events):
         earlier = cursor.execute(
-            "SELECT position, entry FROM ledger.entries WHERE stream = ANY(%s) AND position <= %s ORDER BY position",
+            "SELECT position, entry FROM ledger.entries"
+            " WHERE stream = ANY(%s) AND position <= %s ORDER BY position",
             [streams, after],
             binary=True,
         ).fetchall()
@@ -174,7 +187,7 @@ def _count(cursor: Cursor[Any], after: int, events: Sequence[LoggedEvent]) -> li
 def _issuer(iss: str) -> str:
     if iss not in _issuers:
         if _STREAM.fullmatch(iss) is None:
-            raise MalformedEvent("The name of its issuer is malformed.")
+            raise MalformedEventError("The name of its issuer is malformed.")
         if len(_issuers) < 100_000:
             _issuers.add(iss)
     return iss
@@ -183,7 +196,7 @@ def _issuer(iss: str) -> str:
 def _kid(head: bytes) -> str:
     kid = _header(binascii.a2b_base64(head.translate(_TO_STANDARD) + _PADDING[len(head) & 3])).kid
     if _KEY_ID.fullmatch(kid) is None:
-        raise MalformedEvent("The id of its key is malformed.")
+        raise MalformedEventError("The id of its key is malformed.")
     if len(_kids) < 100_000:
         _kids[head] = kid
     return kid

@@ -43,7 +43,7 @@ class Change(msgspec.Struct, gc=False):
 
 
 def petition_id(text: str) -> str | None:
-    """``text`` where it is a UUID in lower case, always the same object for the same petition."""
+    """``text`` where it is a UUID in lower case, else None."""
     found = _known.get(text)
     if found is None and _UUID.fullmatch(text) is not None:
         if len(_known) >= 100_000:
@@ -53,7 +53,7 @@ def petition_id(text: str) -> str | None:
 
 
 def signature_parts(stream: str) -> tuple[str, str] | None:
-    """Petition and nullifier in ``signature/<petition>/<nullifier>``; a stream of another form is no signature's."""
+    """Petition and nullifier in ``signature/<petition>/<nullifier>``; None for a stream of another form."""
     petition = petition_id(stream[10:46])
     nullifier = stream[47:]
     if petition is None or len(nullifier) != 43 or stream[46] != "/" or "/" in nullifier:
@@ -69,7 +69,7 @@ class Counting:
         self._counted: dict[str, Change] = {}
 
     def continued(self, events: Iterable[LoggedEvent]) -> list[str]:
-        """Streams of which something must be known from before: give :meth:`changes` their earlier events first."""
+        """Streams whose earlier events must be given to :meth:`changes` before ``events`` are."""
         self._continued = frozenset(
             event.stream
             for event in events
@@ -89,23 +89,29 @@ class Counting:
                 parts = signature_parts(stream)
                 if parts is None or (event.n != 1 and stream in counted):
                     continue
-                petition, nullifier = parts
-                change = Change(
-                    event.position, petition, nullifier, "signed", facts.region, event.iat, event.position, None
-                )
+                at = event.position
+                change = Change(at, parts[0], parts[1], "signed", facts.region, event.iat, at, None)
                 if stream in continued:
                     counted[stream] = change
-            elif isinstance(facts, SignatureWithdrawn | SignatureVoided):
-                signature = counted.pop(stream, None)
-                if signature is None:
-                    continue
-                voided = isinstance(facts, SignatureVoided)
-                change = Change(
-                    event.position, signature.petition, signature.nullifier,
-                    "voided" if voided else "withdrawn", signature.region, event.iat,
-                    signature.position, facts.reason if voided else None,
-                )  # fmt: skip
-            else:
-                continue
-            found.append(change)
+                found.append(change)
+            elif isinstance(facts, SignatureWithdrawn):
+                if signature := counted.pop(stream, None):
+                    found.append(_removal(event, signature, "withdrawn", None))
+            elif isinstance(facts, SignatureVoided) and (signature := counted.pop(stream, None)):
+                found.append(_removal(event, signature, "voided", facts.reason))
         return found
+
+
+def _removal(
+    event: LoggedEvent, signature: Change, kind: Literal["withdrawn", "voided"], reason: str | None
+) -> Change:
+    return Change(
+        event.position,
+        signature.petition,
+        signature.nullifier,
+        kind,
+        signature.region,
+        event.iat,
+        signature.position,
+        reason,
+    )

@@ -182,10 +182,11 @@ async def _read(conn: AsyncConnection[Any], stream: str | None) -> Listing:
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             """
-            SELECT p.position, o.stream, o.kind, o.level, o.name_kk, o.name_ru, o.name_en, o.region, o.population,
-                   o.counted_on, o.registered_position, o.registered_time,
-                   (SELECT json_agg(k ORDER BY k.registered_position, k.kid)
-                    FROM projections.organisation_keys k WHERE k.stream = o.stream AND k.key IS NOT NULL)::text
+            SELECT p.position, o.stream, o.kind, o.level, o.name_kk, o.name_ru, o.name_en, o.region,
+                   o.population, o.counted_on, o.registered_position, o.registered_time,
+                   (SELECT json_agg(k ORDER BY k.registered_position, k.kid)::text
+                    FROM projections.organisation_keys k
+                    WHERE k.stream = o.stream AND k.key IS NOT NULL)
             FROM projections.positions p
             LEFT JOIN projections.organisations o
                 ON o.kind IS NOT NULL AND (%(stream)s::text IS NULL OR o.stream = %(stream)s)
@@ -202,7 +203,17 @@ async def _read(conn: AsyncConnection[Any], stream: str | None) -> Listing:
             names = events.Names(kk, ru, en)
             items.append(
                 Organisation(
-                    name, kind, level, names, region, population, counted_on, position, time, _keys(keys), as_of
+                    name,
+                    kind,
+                    level,
+                    names,
+                    region,
+                    population,
+                    counted_on,
+                    position,
+                    time,
+                    _keys(keys),
+                    as_of,
                 )
             )
     return Listing(tuple(items), as_of)
@@ -213,9 +224,9 @@ def _keys(rows: str | None) -> tuple[Key, ...]:
         return ()
     return tuple(
         Key(
-            key.kid, key.key or "", tuple(key.roles.split(",")), key.custody or "", key.registered_position or 0,
-            key.registered_time or datetime.min.replace(tzinfo=UTC),
-            key.revoked_position, key.revoked_time, key.revoked_reason,
+            key.kid, key.key or "", tuple(key.roles.split(",")), key.custody or "", key.registered_position
+            or 0, key.registered_time or datetime.min.replace(tzinfo=UTC), key.revoked_position,
+            key.revoked_time, key.revoked_reason,
         )
         for key in msgspec.json.decode(rows, type=list[_Key])
     )  # fmt: skip

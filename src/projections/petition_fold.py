@@ -1,7 +1,7 @@
-"""The fold behind :mod:`projections.petitions`: a petition's row, its regions and its hours, in one transaction.
+"""The fold behind :mod:`projections.petitions`: a petition's row, its regions and its hours.
 
-The count, the regions and the hours come from the same changes (see :mod:`projections.counting`), so they add up
-at every position.
+The count, the regions and the hours come from the same changes (see :mod:`projections.counting`), so they
+add up at every position.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Row(msgspec.Struct, gc=False):
     position: int = 0
 
     def note_thresholds(self, position: int) -> None:
-        """Remember the first position at which the count was enough, while it mattered; it is never taken back."""
+        """Remember the first position at which the count was enough; it is never taken back."""
         if self.state == "limited":
             if self.needed_at is None and self.needed is not None and self.count >= self.needed:
                 self.needed_at = position
@@ -115,9 +115,7 @@ class Petitions(Projection):
             "petitions",
             key=("id",),
             columns=tuple(
-                column
-                for field in FIELDS
-                for column in (instant if field in _TIMES else plain)(field)  # type: ignore[arg-type]
+                column for field in FIELDS for column in (instant if field in _TIMES else plain)(field)
             ),
         ),
         Table("petition_regions", key=("petition", "region"), columns=plain("petition", "region") + _COUNTS),

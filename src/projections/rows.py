@@ -1,8 +1,8 @@
 """Rows between structs and tables, a set at a time.
 
 A struct has the fields of its table's columns, in any order. Upserts travel as one JSON document, which
-PostgreSQL turns into rows; rows that are only added travel by COPY in its text format: joining text took a third
-of the time of the driver's own binary rows, and Python's time is what limits a rebuild.
+PostgreSQL turns into rows; rows that are only added travel by COPY in its text format: joining text took a
+third of the time of the driver's own binary rows, and Python's time is what limits a rebuild.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def upsert(
         return
     fields = type(next(iter(rows))).__struct_fields__
     query = sql.SQL(
-        "INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, %s::json)"
+        "INSERT INTO {table} ({columns})"
+        " SELECT {columns} FROM json_populate_recordset(NULL::{table}, %s::json)"
         " ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({new})"
     ).format(
         table=sql.Identifier(table),
@@ -55,8 +56,8 @@ def upsert(
 def copy(cursor: Cursor[Any], statement: LiteralString, lines: Sequence[str]) -> None:
     """Add rows by ``COPY … FROM STDIN``; each line has tabs between its values and a line feed at its end.
 
-    Values must be free of tabs, line feeds and backslashes, which would need escaping; :data:`NULL` stands for
-    an absent one. All that is copied here are numbers, words of the catalogue and checked names.
+    Values must be free of tabs, line feeds and backslashes, which would need escaping; :data:`NULL` stands
+    for an absent one. All that is copied here are numbers, words of the catalogue and checked names.
     """
     if lines:
         with cursor.copy(statement) as destination:

@@ -1,8 +1,8 @@
 """Signatures: the public list of a petition, newest first.
 
-A row says that somebody signed, when, and at which position; the masked name is joined when it is read, for as
-long as it is disclosed. A signature that was withdrawn or voided stays in the list, with its state and without
-name and region: nobody disappears from history, and nobody who left is shown.
+A row says that somebody signed, when, and at which position; the masked name is joined when it is read, for
+as long as it is disclosed. A signature that was withdrawn or voided stays in the list, with its state and
+without name and region: nobody disappears from history, and nobody who left is shown.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Signatures(Projection):
             cursor,
             "COPY removals (petition, signature, position, kind, reason, time) FROM STDIN",
             [
-                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}\t{timestamp(c.iat)}\n"
+                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}"
+                f"\t{timestamp(c.iat)}\n"
                 for c in batch.changes
                 if c.kind != "signed"
             ],
@@ -89,8 +90,8 @@ async def page(
 ) -> Page:
     """The newest ``limit`` signatures at positions below ``before``.
 
-    Positions never change and are never reused, so that who reads page after page sees every signature exactly
-    once, however many arrive meanwhile. ``petition_id`` must be a UUID.
+    Positions never change and are never reused, so that who reads page after page sees every signature
+    exactly once, however many arrive meanwhile. ``petition_id`` must be a UUID.
     """
     async with conn.cursor(row_factory=tuple_row) as cursor:
         # One statement is one snapshot: the rows are those of the position that comes with them.

@@ -53,7 +53,9 @@ class Sequencer:
         self._waiting: deque[tuple[Append, asyncio.Future[Appended]]] = deque()
         self._arrived = asyncio.Event()
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fatal: FatalError | None = None
         self._newest: tuple[int, bytes] | None = None
@@ -70,23 +72,24 @@ class Sequencer:
         self._loop = asyncio.get_running_loop()
         if self._high_water is not None:
             await asyncio.to_thread(self._check_high_water, self._high_water)
-        self._tasks = [asyncio.create_task(self._run(), name="sequencer")]
-        if self._high_water is not None:
-            self._tasks.append(asyncio.create_task(self._keep_high_water(), name="high-water"))
+            self._keeper = asyncio.create_task(self._keep_high_water(), name="high-water")
+        self._runner = asyncio.create_task(self._run(), name="sequencer")
 
     async def close(self) -> None:
         """Finish the group under way, answer who still waits, and stop."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        self._stopping = True
+        self._arrived.set()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        for task in (self._runner, self._keeper):
+            if task is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         while self._waiting:
             _, future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(StoreUnavailableError("The service is stopping; nothing was recorded."))
-        if self._connection is not None:
-            await self._connection.close()
+        await self._disconnect()
         self._advance_high_water()
 
     async def append(self, request: Append) -> Appended:
@@ -97,12 +100,14 @@ class Sequencer:
         """
         if self._fatal is not None:
             raise self._fatal
+        if self._stopping:
+            raise StoreUnavailableError("The service is stopping; nothing was recorded.")
         if not request.events:
             raise ValueError("nothing to append")
         future: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         self._arrived.set()
-        return await asyncio.shield(future)
+        return await future
 
     def append_from_thread(self, request: Append) -> ThreadFuture[Appended]:
         """The same for callers outside the event loop."""
@@ -111,17 +116,11 @@ class Sequencer:
         return asyncio.run_coroutine_threadsafe(self.append(request), self._loop)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._waiting:
-                group = self._next_group()
-                work = asyncio.ensure_future(self._append_group(group))
-                try:
-                    await asyncio.shield(work)
-                except asyncio.CancelledError:
-                    await work  # a stop does not tear a transaction whose callers wait for it
-                    raise
+            while self._waiting and not self._stopping:
+                await self._append_group(self._next_group())
 
     def _next_group(self) -> list[tuple[Append, asyncio.Future[Appended]]]:
         group: list[tuple[Append, asyncio.Future[Appended]]] = []

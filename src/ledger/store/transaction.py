@@ -32,11 +32,11 @@ CHANNEL = "ledger"
 
 _LOCK = "SELECT size, frontier FROM ledger.head FOR UPDATE"
 _VERSIONS = """
-    SELECT s.stream, (SELECT n FROM ledger.entries e WHERE e.stream = s.stream ORDER BY n DESC LIMIT 1)
-    FROM unnest(%s::text[]) AS s (stream)"""
+    SELECT s.stream, e.n FROM unnest(%b::text[]) AS s (stream) CROSS JOIN LATERAL (
+        SELECT n FROM ledger.entries WHERE stream = s.stream ORDER BY n DESC LIMIT 1) AS e"""
 _COMMANDS = """
     SELECT c.scope, c.key, c.request, c.position, c.events
-    FROM ledger.commands c JOIN unnest(%s::text[], %s::text[]) AS k (scope, key) USING (scope, key)"""
+    FROM ledger.commands c JOIN unnest(%b::text[], %b::text[]) AS k (scope, key) USING (scope, key)"""
 _QUIET = """
     SELECT EXISTS (SELECT FROM ledger.entries WHERE position > %s AND starts_with(stream, %s))"""
 _SAME = "SELECT position, entry FROM ledger.entries WHERE stream = %s AND n = %s"
@@ -51,8 +51,10 @@ _NODES = "INSERT INTO ledger.nodes SELECT * FROM unnest(%b::int2[], %b::int8[], 
 _REMEMBER = """
     INSERT INTO ledger.commands (scope, key, request, position, events)
     SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::int8[], %b::int4[])"""
-_HEAD = "UPDATE ledger.head SET size = %b, frontier = %b"
-_CHECKPOINT = "INSERT INTO ledger.checkpoints (size, root, note) VALUES (%b, %b, %b)"
+_HEAD = f"""
+    WITH head AS (UPDATE ledger.head SET size = %b, frontier = %b RETURNING size),
+         signed AS (INSERT INTO ledger.checkpoints (size, root, note) SELECT size, %b, %b FROM head)
+    SELECT pg_notify('{CHANNEL}', '')"""
 
 Outcome = Appended | Exception
 
@@ -145,7 +147,7 @@ class AppendTransaction:
             raise LogRolledBackError("The row that holds the head of the log is gone.")
         return _Found(
             Frontier.from_bytes(row[0], bytes(row[1])),
-            {stream: n for stream, n in await versions.fetchall() if n is not None},
+            dict(await versions.fetchall()),
             {(r[0], r[1]): tuple(r[2:]) for r in await known.fetchall()} if commands else {},
         )
 
@@ -242,9 +244,7 @@ class AppendTransaction:
                 if rows:
                     columns = [list(column) for column in zip(*rows, strict=True)]
                     await cursor.execute(statement, columns, prepare=True)
-            await cursor.execute(_HEAD, (frontier.size, frontier.to_bytes()), prepare=True)
-            await cursor.execute(_CHECKPOINT, (frontier.size, root, note), prepare=True)
-            await cursor.execute(f"NOTIFY {CHANNEL}", prepare=True)
+            await cursor.execute(_HEAD, (frontier.size, frontier.to_bytes(), root, note), prepare=True)
             await cursor.execute("COMMIT")
         self.committed = frontier
         for item in accepted:
