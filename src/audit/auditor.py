@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from audit import published
 from audit.compare import compare
 from audit.findings import Finding, Findings
-from audit.published import LogInfo, MalformedAnswerError, Numbers
+from audit.published import Listing, LogInfo, MalformedAnswerError, Numbers
 from audit.replay import OnProgress, Replay, known_roots
 from audit.report import Report
 from audit.rules import RULES, Rule, Rulebook
@@ -84,27 +84,25 @@ class _Audit:
         """Numbers first, then a checkpoint: then the log is longer than what was counted."""
         info = self._info(source)
         key = self._choose_key(info)
-        numbers = self._numbers(source)
-        roots = known_roots(open_checkpoint(data, key).checkpoint for data in self._seen(known, key))
+        listing, numbers = self._listed(source)
+        roots = known_roots(self._seen(known, key))
         if info is not None and info.size:
             roots.setdefault(info.size, info.root_hash)
-        self._read_checkpoint(source, key)
-        self.replay = Replay(
+        replay = self.replay = Replay(
             source,
             self.findings,
             operator=info.operator if info else None,
             rulebook=self.rulebook,
             on_progress=self.progress,
         )
-        self._advance(roots)
-        if numbers is None:
+        replay.advance(self._read_checkpoint(source, key), roots)
+        if listing is None:
             self.warnings.append("No numbers are published here: nothing was compared with the recount.")
             return
-        numbers += self._unlisted(source, numbers)
-        if max((n.as_of for n in numbers), default=-1) >= self.replay.size and not self.replay.broken_off:
-            self._read_checkpoint(source, key)  # the log grew meanwhile
-            self._advance({})
-        self._compare(numbers)
+        numbers += self._unlisted(source, replay, listing)
+        if max((said.as_of for said in numbers), default=-1) >= replay.size:
+            replay.advance(self._read_checkpoint(source, key))  # the log grew meanwhile
+        self._compare(replay, numbers)
 
     def _info(self, source: Source) -> LogInfo | None:
         try:
@@ -130,8 +128,8 @@ class _Audit:
             raise NoLogKeyError("The log's key is not known: give it with --log-key.")
         self.pinned = False
         self.warnings.append(
-            "The log's key was taken from the server that is audited, which proves nothing against it: compare "
-            f"{info.vkey} with a copy from elsewhere, and give it with --log-key next time."
+            "The log's key was taken from the very server that is audited, so a false log would pass as well: "
+            f"compare {info.vkey} with a copy from elsewhere, and give it with --log-key."
         )
         try:
             self.key = VerifierKey.parse(info.vkey)
@@ -140,82 +138,79 @@ class _Audit:
             raise _BrokenOffError from error
         return self.key
 
-    def _seen(self, known: Iterable[bytes], key: VerifierKey) -> Iterable[bytes]:
+    def _seen(self, known: Iterable[bytes], key: VerifierKey) -> Iterator[Checkpoint]:
         for data in known:
             try:
-                open_checkpoint(data, key)
+                yield open_checkpoint(data, key).checkpoint
             except TlogError as error:
-                raise SourceError(f"The checkpoint that you saw earlier is not one of this log: {error}.") from error
-            yield data
+                raise SourceError(
+                    f"The checkpoint that you saw earlier is not one of this log: {error}."
+                ) from error
 
-    def _numbers(self, source: Source) -> list[Numbers] | None:
+    def _listed(self, source: Source) -> tuple[Listing | None, list[Numbers]]:
+        """The public list, and the numbers on it and on the listed petitions' own pages."""
         try:
-            listed = published.listed(source)
-            if listed is None:
-                return None
-            pages = published.petitions(source, dict.fromkeys(n.id for n in listed))
-            return listed + [numbers for _, numbers in pages if numbers is not None]
+            listing = published.listed(source)
+            if listing is None:
+                return None, []
+            pages = published.petitions(source, dict.fromkeys(n.id for n in listing.numbers))
+            return listing, listing.numbers + [numbers for _, numbers in pages if numbers is not None]
         except MalformedAnswerError as error:
             self._find("published-malformed", str(error))
-            return []
+            return None, []
 
-    def _read_checkpoint(self, source: Source, key: VerifierKey) -> None:
+    def _read_checkpoint(self, source: Source, key: VerifierKey) -> Checkpoint:
         data = read_checkpoint(source)
         try:
-            self.checkpoint = open_checkpoint(data, key).checkpoint
+            checkpoint = open_checkpoint(data, key).checkpoint
         except TlogError as error:
             self._find("checkpoint", f"The log's checkpoint does not verify: {error}.")
             raise _BrokenOffError from error
-        self.signed_checkpoint = data
+        self.checkpoint, self.signed_checkpoint = checkpoint, data
+        return checkpoint
 
-    def _advance(self, known: dict[int, bytes]) -> None:
-        if self.replay is not None and self.checkpoint is not None:
-            self.replay.advance(self.checkpoint, known)
-
-    def _unlisted(self, source: Source, numbers: list[Numbers]) -> list[Numbers]:
+    def _unlisted(self, source: Source, replay: Replay, listing: Listing) -> list[Numbers]:
         """Petitions that the log knows and the list does not show: limited ones have a page of their own."""
-        if self.replay is None:
-            return []
-        shown = {n.id: n.as_of for n in numbers}
-        list_as_of = min(shown.values(), default=-1)
+        shown = {numbers.id for numbers in listing.numbers}
         others = {
-            stream.removeprefix("petition/"): petition
-            for stream, petition in self.replay.history.petitions.items()
-            if stream.removeprefix("petition/") not in shown
+            petition: recount
+            for stream, recount in replay.history.petitions.items()
+            if (petition := stream.removeprefix("petition/")) not in shown
         }
         for petition, recount in others.items():
-            if recount.published_at is not None and recount.published_at <= list_as_of:
+            if recount.published_at is not None and recount.published_at <= listing.as_of:
                 self._find(
                     "published-list",
                     f"Petition {petition} was published at position {recount.published_at}, but the public "
-                    f"list as of {list_as_of} leaves it out.",
+                    f"list as of {listing.as_of} leaves it out.",
                     position=recount.published_at,
                     petition=petition,
                 )
         try:
-            pages = published.petitions(source, others)
-            return [found for _, found in pages if found is not None]
+            return [found for _, found in published.petitions(source, others) if found is not None]
         except MalformedAnswerError as error:
             self._find("published-malformed", str(error))
             return []
 
-    def _compare(self, numbers: list[Numbers]) -> None:
-        if self.replay is None or self.checkpoint is None:
-            return
+    def _compare(self, replay: Replay, numbers: list[Numbers]) -> None:
+        compared = set()
         for said in numbers:
-            if said.as_of >= self.checkpoint.size:
+            if said.as_of < replay.size:
+                compared.add(said.id)
+                for finding in compare(said, replay.history.petitions.get(f"petition/{said.id}")):
+                    self.findings.add(finding)
+            elif self.checkpoint is not None and said.as_of >= self.checkpoint.size:
                 self._find(
                     "log-size",
-                    f"The numbers of petition {said.id} count up to position {said.as_of}, but the signed log "
-                    f"ends at {self.checkpoint.size - 1}.",
+                    f"The numbers of petition {said.id} count up to position {said.as_of}, "
+                    f"but the signed log ends at {self.checkpoint.size - 1}.",
                     position=said.as_of,
                 )
-            elif said.as_of < self.replay.size:
-                for finding in compare(said, self.replay.history.petitions.get(f"petition/{said.id}")):
-                    self.findings.add(finding)
-                self.compared += 1
+        self.compared = len(compared)
 
-    def _find(self, rule: str, reason: str, *, position: int | None = None, **evidence: str | int | None) -> None:
+    def _find(
+        self, rule: str, reason: str, *, position: int | None = None, **evidence: str | int | None
+    ) -> None:
         self.findings.add(Finding(rule=rule, reason=reason, position=position, evidence=evidence))
 
     def report(self, name: str, started: datetime, seconds: float, stopped: str | None) -> Report:
@@ -243,5 +238,3 @@ class _Audit:
             warnings=self.warnings,
             stopped=stopped or broken_off,
         )
-
-

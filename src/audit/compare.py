@@ -38,7 +38,9 @@ def compare(numbers: Numbers, petition: Petition | None) -> Iterator[Finding]:
         reached = None
     # That the threshold is reached is published once it is announced, which comes a moment later.
     if numbers.reached_at is not None:
-        said.append(("published-threshold", "the position of the deciding signature", numbers.reached_at, reached))
+        said.append(
+            ("published-threshold", "the position of the deciding signature", numbers.reached_at, reached)
+        )
     for rule, what, published_value, recounted in said:
         if published_value is not UNSET and published_value != recounted:
             yield _finding(rule, numbers, what, published_value, recounted)

@@ -13,6 +13,7 @@ from typing import get_args
 
 from ledger.events import (
     Fact,
+    OrganisationRegistered,
     PetitionAdmitted,
     PetitionDecided,
     PetitionDraftPublished,
@@ -119,7 +120,9 @@ class Petition:
             kind = change >> _KIND
             kinds[kind] += 1
             regions[change & _REGION_MASK] += 1 if kind == SIGNED else -1
-        return Count(*kinds, {name: n for name, n in zip(REGIONS, regions, strict=True) if n})
+        return Count(
+            kinds[0], kinds[1], kinds[2], {name: n for name, n in zip(REGIONS, regions, strict=True) if n}
+        )
 
     def first_reached(self, number: int) -> int | None:
         """Position of the first signature that made the count equal to ``number``."""
@@ -163,6 +166,7 @@ class History:
         """The latest ``iat`` so far, whoever said it."""
         self.events = 0
         """How many were folded."""
+        self.organisations = 0
         self._streams: dict[bytes, int] = {}
         self._signatures: dict[bytes, int] = {}
 
@@ -204,6 +208,7 @@ class History:
             self._signatures[key] = kind << _KIND | region
         else:
             self.directory.apply(event)
+            self.organisations += isinstance(facts, OrganisationRegistered)
 
     def _apply_to_petition(self, position: int, stream: str, facts: Fact) -> None:
         petition = self.petitions.setdefault(stream, Petition(position))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Iterable, Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -45,7 +45,11 @@ class LogInfo(msgspec.Struct, frozen=True):
     def root_hash(self) -> bytes:
         """32 bytes. Raises :class:`MalformedAnswerError`."""
         try:
-            raw = bytes.fromhex(self.root) if len(self.root) == 2 * HASH_SIZE else binascii.a2b_base64(self.root)
+            raw = (
+                bytes.fromhex(self.root)
+                if len(self.root) == 2 * HASH_SIZE
+                else binascii.a2b_base64(self.root)
+            )
         except ValueError:
             raw = b""
         if len(raw) != HASH_SIZE:
@@ -61,11 +65,11 @@ class Numbers(msgspec.Struct, frozen=True):
     """Position of the last entry counted; -1 for none."""
     state: str
     count: _Number
-    required: _Number | None | msgspec.UnsetType = msgspec.UNSET
+    required: _Number | msgspec.UnsetType | None = msgspec.UNSET
     signed: _Number | msgspec.UnsetType = msgspec.UNSET
     withdrawn: _Number | msgspec.UnsetType = msgspec.UNSET
     voided: _Number | msgspec.UnsetType = msgspec.UNSET
-    reached_at: _Number | None | msgspec.UnsetType = msgspec.UNSET
+    reached_at: _Number | msgspec.UnsetType | None = msgspec.UNSET
     by_region: dict[str, _Number] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -73,7 +77,7 @@ class _Item(msgspec.Struct):
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z")]
     state: str
     count: _Number
-    required: _Number | None | msgspec.UnsetType = msgspec.UNSET
+    required: _Number | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Page(msgspec.Struct):
@@ -91,22 +95,35 @@ def log_info(source: Source) -> LogInfo | None:
     return _decode(data, LogInfo, "/v1/log")
 
 
-def listed(source: Source) -> list[Numbers] | None:
+class Listing(NamedTuple):
+    """The public list of petitions."""
+
+    numbers: list[Numbers]
+    as_of: int
+    """What was published up to here must be in it."""
+
+
+def listed(source: Source) -> Listing | None:
     """Every petition of the public list, as the list shows it; None where there is no list."""
     try:
-        return list(_pages(source))
+        pages = list(_pages(source))
     except NotServedError:
         return None
+    numbers = [
+        Numbers(item.id, page.as_of, item.state, item.count, item.required)
+        for page in pages
+        for item in page.items
+    ]
+    return Listing(numbers, min(page.as_of for page in pages))
 
 
-def _pages(source: Source) -> Iterator[Numbers]:
+def _pages(source: Source) -> Iterator[_Page]:
     cursor: str | int | None = None
     for _ in range(MAX_PAGES):
         asked = {"limit": PAGE} | ({} if cursor is None else {"cursor": cursor})
         path = f"v1/petitions?{urlencode(asked)}"
         page = _decode(source.read(path, MAX_JSON_BYTES), _Page, f"/{path}")
-        for item in page.items:
-            yield Numbers(item.id, page.as_of, item.state, item.count, item.required)
+        yield page
         if page.next is None or page.next == cursor:
             return
         cursor = page.next

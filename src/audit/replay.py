@@ -86,7 +86,9 @@ class Replay:
                 last = bundle.first + bundle.expected - 1
                 missing = min(bundle.first + len(bundle.entries), last)
                 self._find(rule, reason, missing, last)
-                self.broken_off = f"Only the first {self.size} of {checkpoint.size} entries could be replayed. {reason}"
+                self.broken_off = (
+                    f"Only the first {self.size} of {checkpoint.size} entries could be replayed. {reason}"
+                )
                 self._report_differences(None)
                 return
         self._check_tiles_above(start, checkpoint.size)
@@ -104,7 +106,9 @@ class Replay:
             if leaf != hashed:
                 self._differs.append((bundle.first + at, bundle.first + at, leaf.hex(), hashed.hex()))
                 self._join_differences()
-        cuts = sorted({size - bundle.first for size in known if bundle.first < size <= bundle.first + len(leaves)})
+        cuts = sorted(
+            {size - bundle.first for size in known if bundle.first < size <= bundle.first + len(leaves)}
+        )
         done = 0
         for cut in (*cuts, len(leaves)):
             self._entries.extend(leaves[done:cut])
@@ -133,7 +137,9 @@ class Replay:
         whole = root is not None
         guilty = "either the entry or the tile was changed after it was logged"
         if whole and self._tiles.root() == root:
-            guilty = "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
+            guilty = (
+                "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
+            )
         elif whole and self._entries.root() == root:
             guilty = "the signed checkpoint vouches for the entry, so the tile is wrong"
         for first, last, leaf, hashed in self._differs:
@@ -163,7 +169,9 @@ class Replay:
         try:
             hashes = split_tile(read_tile(self._source, tile)[: tile.width * HASH_SIZE], tile.width)
         except (NotServedError, OversizedError) as error:
-            self._find("tile-missing", f"The hash tile cannot be had: {error}", first, first + tile.width * span - 1)
+            self._find(
+                "tile-missing", f"The hash tile cannot be had: {error}", first, first + tile.width * span - 1
+            )
             return
         except TileError as error:
             self._find("tile-malformed", f"{tile.path}: {error}.", first, first + tile.width * span - 1)
@@ -232,9 +240,7 @@ class Replay:
     ) -> None:
         if event is not None:
             evidence |= {"stream": event.stream, "n": event.n, "type": event.facts.type, "kid": event.kid}
-        self._findings.add(
-            Finding(rule=rule, reason=reason, position=position, last=last, evidence=evidence)
-        )
+        self._findings.add(Finding(rule=rule, reason=reason, position=position, last=last, evidence=evidence))
 
 
 def known_roots(checkpoints: Iterable[Checkpoint]) -> dict[int, bytes]:

@@ -152,7 +152,7 @@ def closing(position: int, event: Event, history: History) -> Iterator[str]:
     if petition.open_until is not None and event.iat < petition.open_until:
         yield f"{event.stream} was ended before its time, which runs until {_time(petition.open_until)}."
     if facts.as_of >= position:
-        yield f"Signatures are said to be counted up to {facts.as_of}, which the event itself does not follow."
+        yield f"It says that signatures were counted up to {facts.as_of}, which does not stand before it."
     elif not facts.count == petition.count == petition.counted(facts.as_of).count:
         yield (
             f"It says {facts.count} signatures as of {facts.as_of}; the recount gives "
@@ -182,7 +182,9 @@ def signature_open(_position: int, event: Event, history: History) -> Iterator[s
     elif isinstance(event.facts, events.SignatureVoided):
         return
     elif not petition.open_at(event.iat):
-        until = "" if petition.open_until is None else f", and took signatures until {_time(petition.open_until)}"
+        until = (
+            "" if petition.open_until is None else f", and took signatures until {_time(petition.open_until)}"
+        )
         yield (
             f"{petition_of(event.stream)} took no signatures at {_time(event.iat)}: "
             f"it was {petition.state}{until}."
@@ -210,9 +212,16 @@ _ORGANISATION = (
 _SIGNATURES = (events.PetitionSigned, events.SignatureWithdrawn, events.SignatureVoided)
 
 RULES: tuple[Rule, ...] = (
-    Rule("stream-order", "The events of a stream are numbered 1, 2, 3 … without gap or repeat.", stream_order),
+    Rule(
+        "stream-order", "The events of a stream are numbered 1, 2, 3 … without gap or repeat.", stream_order
+    ),
     Rule("time-order", "Time does not run backwards.", time_order),
-    Rule("organisation", "Rights are registered as the rules for organisations say.", organisation, _ORGANISATION),
+    Rule(
+        "organisation",
+        "Rights are registered as the rules for organisations say.",
+        organisation,
+        _ORGANISATION,
+    ),
     Rule(
         "petition-life",
         "A petition goes from step to step as the law says.",
@@ -244,7 +253,10 @@ RULES: tuple[Rule, ...] = (
         _SIGNATURES,
     ),
     Rule(
-        "signature-once", "A person signs a petition once; only what counts is removed.", signature_once, _SIGNATURES
+        "signature-once",
+        "A person signs a petition once; only what counts is removed.",
+        signature_once,
+        _SIGNATURES,
     ),
 )
 

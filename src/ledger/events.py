@@ -251,7 +251,8 @@ class PetitionSupported(Fact, frozen=True):
 
     required: Annotated[int, Meta(ge=1)]
     reached_at: Count
-    """Position of the exact signature that made the count equal to ``required``."""
+    """The first position from the publication on at which the count is at least ``required``: that of the
+    exact signature, or of the publication where enough people had signed before."""
 
 
 class PetitionNotSupported(Fact, frozen=True):

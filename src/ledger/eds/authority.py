@@ -187,11 +187,17 @@ class Authority:
         """Write certificates and unprotected keys as PEM files into ``folder``, readable by the owner."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+        self.write_trust(folder)
         for name, identity in (("root", self.root), ("issuing", self.issuing)):
-            (folder / f"{name}.pem").write_bytes(_pem(identity.certificate))
             _write_key(folder / f"{name}.key", identity.key)
         for number, key in enumerate(self.pool):
             _write_key(folder / f"person-{number:04d}.key", key)
+
+    def write_trust(self, folder: Path) -> None:
+        """Write the two certificates, as a service pins them, into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, identity in (("root", self.root), ("issuing", self.issuing)):
+            (folder / f"{name}.pem").write_bytes(_pem(identity.certificate))
 
     @classmethod
     def load(cls, folder: Path) -> Authority:

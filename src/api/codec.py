@@ -1,0 +1,145 @@
+"""Reading requests and writing answers: strict JSON in, cacheable JSON out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import Path, Query
+from pydantic import BeforeValidator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.problems import JsonInvalidError, MediaTypeError, RequestError
+from ledger.application import NotFoundError
+from ledger.domain.wording import is_petition_id
+
+T = TypeVar("T")
+JSON = "application/json"
+
+FRESH = "public, max-age=2, stale-while-revalidate=10"
+"""For numbers: a crowd's questions are answered by a cache, and nobody sees them older than seconds."""
+STEADY = "public, max-age=60"
+"""For what hardly changes: an entry with its disclosures, which may be taken away."""
+NEVER = "no-store"
+"""For commands, and for what one person alone asked."""
+
+MAX_POSITION = 2**63 - 1
+MAX_PAGE = 100
+
+
+def _decimal(value: object) -> object:
+    # What int() accepts besides digits ("+1", " 1", "1_0", other scripts' digits) would give one page two names.
+    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII) is None:
+        raise ValueError("must be decimal digits without sign or leading zero")
+    return value
+
+
+def _petition(value: object) -> object:
+    if not isinstance(value, str) or not is_petition_id(value):
+        raise NotFoundError("There is no such petition: its id is a lower-case UUID.")
+    return value
+
+
+_Number = Annotated[int, BeforeValidator(_decimal)]
+Position = Annotated[_Number, Path(ge=0, le=MAX_POSITION, description="Position of an entry in the log.")]
+Below = Annotated[
+    _Number | None,
+    Query(ge=0, le=MAX_POSITION, description="Only what stands at positions below this one."),
+]
+Limit = Annotated[_Number, Query(ge=1, le=MAX_PAGE, description="Length of the page.")]
+PetitionId = Annotated[
+    str,
+    BeforeValidator(_petition),
+    Path(
+        description="Lower-case UUID of the petition.",
+        json_schema_extra={"format": "uuid"},
+        examples=["6f1e9a52-8c1d-4b39-9a57-0d1f0f6f2a11"],
+    ),
+]
+
+
+def media_type(request: Request) -> str:
+    """The body's media type in lower case, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_json(request: Request) -> None:
+    """Raises :class:`MediaTypeError` for a body that says to be something else."""
+    if media_type(request) != JSON:
+        raise MediaTypeError(f"Send the body as {JSON}, with this Content-Type.")
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """A JSON body as ``kind``. Raises :class:`JsonInvalidError` or :class:`RequestError`."""
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"The body is not as described: {error}.") from None
+    except RecursionError:
+        raise JsonInvalidError("The body is nested too deeply.") from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise JsonInvalidError(f"The body cannot be read as JSON: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return names
+
+
+def answer(
+    request: Request,
+    value: Any,  # noqa: ANN401 - what msgspec encodes
+    *,
+    cache: str = FRESH,
+    etag: str | None = None,
+) -> Response:
+    """``value`` as JSON, or 304 where the client has it already.
+
+    ``etag`` is the opaque tag without quotes; by default a digest of the body, so that an answer whose
+    disclosed texts were taken away is never taken for the same.
+    """
+    return respond(request, msgspec.json.encode(value), JSON, cache=cache, etag=etag)
+
+
+def respond(
+    request: Request, body: bytes, media_type: str, *, cache: str, etag: str | None = None
+) -> Response:
+    """Any body with its validator (RFC 9110, section 13.1.2)."""
+    tag = f'"{etag or hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"etag": tag, "cache-control": cache}
+    if _known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=media_type)
+
+
+def created(
+    value: Any,  # noqa: ANN401 - what msgspec encodes
+    location: str,
+    *,
+    version: int | None = None,
+    replayed: bool = False,
+) -> Response:
+    """201 for a recorded command."""
+    headers = {"location": location, "cache-control": NEVER}
+    if version is not None:
+        headers["etag"] = f'"{version}"'
+    if replayed:
+        headers["idempotency-replayed"] = "true"
+    return Response(msgspec.json.encode(value), 201, headers=headers, media_type=JSON)
+
+
+def _known(header: str | None, tag: str) -> bool:
+    if header is None:
+        return False
+    return header.strip() == "*" or tag in {part.strip().removeprefix("W/") for part in header.split(",")}

@@ -1,0 +1,57 @@
+"""`aiqyn demo`: one petition from the first signature to the decision, on a real service."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.local import LocalService
+from cli.story import Story, StoryError
+from ledger.eds.authority import Authority
+
+
+def demo(
+    leave: Annotated[
+        bool, typer.Option("--exit", help="End after the story instead of serving until Ctrl-C.")
+    ] = False,
+    people: Annotated[int, typer.Option(min=310, max=20_000, help="How many people sign.")] = 340,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the ledger; default: a temporary one, removed at the end."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; a free one if it is taken.")] = 8000,
+) -> None:
+    """Play the way of one petition through a real service, and audit it from outside."""
+    console = Console(highlight=False)
+    folder = home or Path(tempfile.mkdtemp(prefix="aiqyn-demo-"))
+    authority = Authority.create("rsa", pool=4)
+    started = time.monotonic()
+    try:
+        with LocalService(folder, authority, port=port) as service:
+            console.print(
+                f"[green]✓[/] An embedded PostgreSQL and the service run at [bold]{service.url}[/] "
+                f"[dim]({time.monotonic() - started:.1f} s, data in {folder})[/]"
+            )
+            story = Story(console, service, authority, people)
+            try:
+                story.play()
+            except StoryError as broken:
+                console.print(f"\n[bold red]✗ The story did not hold:[/] {broken}")
+                raise typer.Exit(1) from broken
+            story.addresses()
+            if sys.stdout.isatty() and not leave:
+                console.print("[dim]Serving until Ctrl-C.[/]")
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.pause()
+    finally:
+        if home is None:
+            shutil.rmtree(folder, ignore_errors=True)
