@@ -125,7 +125,10 @@ def main() -> None:
     """Print one row for each number of callers."""
     with database() as (url, admin):
         print(describe(admin))
-        print(f"{'callers':>8} {'ours/s':>10} {'stock/s':>10} {'raw COPY/s':>11} {'ours/stock':>11} {'ours/raw':>9}")
+        print(
+            f"{'callers':>8} {'ours/s':>10} {'stock/s':>10} {'raw COPY/s':>11} "
+            f"{'ours/stock':>11} {'ours/raw':>9}"
+        )
         for callers in CALLERS:
             mine, theirs, raw = ours(url, callers), stock(admin, callers), raw_copy(admin, callers)
             print(

@@ -31,7 +31,7 @@ MAX_POSITION = 2**63 - 1
 MAX_PAGE = 100
 
 
-def _decimal(value: object) -> object:
+def decimal(value: object) -> object:
     # What int() accepts besides digits ("+1", " 1", "1_0", other scripts' digits) would give one page two names.
     if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII) is None:
         raise ValueError("must be decimal digits without sign or leading zero")
@@ -44,7 +44,7 @@ def _petition(value: object) -> object:
     return value
 
 
-_Number = Annotated[int, BeforeValidator(_decimal)]
+_Number = Annotated[int, BeforeValidator(decimal)]
 Position = Annotated[_Number, Path(ge=0, le=MAX_POSITION, description="Position of an entry in the log.")]
 Below = Annotated[
     _Number | None,

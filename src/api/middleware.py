@@ -73,7 +73,10 @@ _KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 
 class BodyLimit:
-    """Refuses a body above the limit as soon as it is known, by its declared or by its received length."""
+    """Refuses a body above the limit as soon as it is known, by its declared or by its received length.
+
+    Starlette's own middleware for this answers a declared length with plain text, whatever the application says.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app

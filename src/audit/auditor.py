@@ -128,7 +128,7 @@ class _Audit:
             raise NoLogKeyError("The log's key is not known: give it with --log-key.")
         self.pinned = False
         self.warnings.append(
-            "The log's key was taken from the very server that is audited, so a false log would pass as well: "
+            "The log's key was taken from the very server that is audited, so a false log passes as well: "
             f"compare {info.vkey} with a copy from elsewhere, and give it with --log-key."
         )
         try:

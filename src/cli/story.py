@@ -83,6 +83,31 @@ class Story:
         self._console.print(table)
         self._console.print(f"Audit it yourself, from anywhere: [bold]aiqyn audit {self._url}[/]")
 
+    def open_collection(self) -> bytes:
+        """A petition that everybody can sign now; the bytes to sign."""
+        self._organisations()
+        self._filed()
+        self._admitted()
+        self._limited()
+        return self._statement()
+
+    @property
+    def signing_path(self) -> str:
+        """Where signatures are posted."""
+        return f"/v1/petitions/{self._petition}/signatures"
+
+    def count(self) -> int:
+        """The published count."""
+        return int(self._read()["count"])
+
+    def wait_for_count(self, count: int) -> None:
+        """Until the projection has folded as many. Raises :class:`StoryError` after a minute."""
+        for _ in range(600):
+            if self.count() == count:
+                return
+            time.sleep(0.1)
+        raise StoryError(f"the published count is {self.count()}, not {count}.")
+
     # --- steps --------------------------------------------------------------------------------
 
     def _organisations(self) -> None:
@@ -130,13 +155,13 @@ class Story:
     def _refused(self) -> None:
         with self._step("Who may not sign is told why, and is not counted"):
             before = self._read()["count"]
-            strangers = Authority.create("rsa")
+            unknown = Authority.create("rsa").person(invent_person(5000))
             other = wording.statement("sign", str(uuid.uuid4()), TITLE, wording.text_hash(TITLE, TEXT), "kk")
             tries: list[tuple[str, Identity, bytes]] = [
                 ("a second signature of the same person", self._person(1), self._statement()),
                 (
                     "a certificate of an unknown authority",
-                    strangers.person(invent_person(5000)),
+                    unknown,
                     self._statement(),
                 ),
                 ("a company's certificate", self._authority.company(), self._statement()),
@@ -296,7 +321,7 @@ class Story:
         self, http: httpx.Client, identity: Identity, statement: bytes, region: str | None
     ) -> httpx.Response:
         body = {"cms": self._signed(identity, statement)} | ({"region": region} if region else {})
-        return http.post(f"/v1/petitions/{self._petition}/signatures", json=body)
+        return http.post(self.signing_path, json=body)
 
     def _sign(self, numbers: range) -> None:
         statement = self._statement()
@@ -315,7 +340,7 @@ class Story:
 
         async def hand(http: httpx.AsyncClient) -> None:
             for body in waiting:
-                answer = await http.post(f"/v1/petitions/{self._petition}/signatures", json=body)
+                answer = await http.post(self.signing_path, json=body)
                 if answer.status_code != httpx.codes.CREATED:
                     raise StoryError(f"a signature was answered {answer.status_code}: {answer.text[:500]}")
                 self._receipts.append(answer.json()["receipt"])

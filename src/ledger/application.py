@@ -38,6 +38,8 @@ from ledger.store.vault import Vault
 
 ATTEMPTS = 5
 """How often a command is decided anew when another one was faster."""
+MAX_DISCLOSED = 20_000
+"""Characters of a text that an organisation discloses."""
 DATA_KEY = "data-key"
 PETITION_SECRET = "petition-secret"  # noqa: S105 - the name of a purpose, not a secret
 
@@ -64,6 +66,8 @@ class Recorded:
     position: int
     appended: Appended
     offset: int = 0
+    public: tuple[Disclosure, ...] | None = None
+    """What was made public with it; ``None`` for a repeated command, where it is read again."""
 
 
 class Ledger(Application[str]):
@@ -187,19 +191,25 @@ class Ledger(Application[str]):
             aggregate = await self._find(stream)
             if expected is not None and (aggregate.version if aggregate else 0) != expected:
                 raise conflict(stream, expected, aggregate.version if aggregate else 0)
-            self._authorise(by, facts)
-            self._check_context(stream, facts, by, aggregate)
+            if aggregate is not None and by.sealed is None:
+                by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
+            self.authorise(by, facts)
+            depends_on = self._check_context(facts, by, aggregate)
             changed = happen(kind, stream, aggregate, facts, by)
             pending = [await self.seal(happened) for happened in changed.collect_events()]
             if secret is not None:
                 pending = [replace(event, secret=secret) for event in pending]
-            request = Append(pending, {**self.issuer_guard(by.iss, stream), **(guards or {})}, quiet, command)
+            ours = {**self.issuer_guard(by.iss, stream), **depends_on}
             try:
-                appended = await self.sequencer.append(request)
-            except StreamConflictError:
-                if expected is not None or quiet is not None or attempt == ATTEMPTS - 1:
-                    raise
+                appended = await self.sequencer.append(
+                    Append(pending, {**ours, **(guards or {})}, quiet, command)
+                )
+            except StreamConflictError as lost:
                 await self.refresh()
+                about = lost.details.get("stream")
+                again = about in ours or (about == stream and expected is None and quiet is None)
+                if not again or attempt == ATTEMPTS - 1:
+                    raise
                 continue
             if facts.room == "organisation":
                 await self.refresh()
@@ -230,9 +240,9 @@ class Ledger(Application[str]):
         position = appended.position + offset
         if appended.repeated:
             entry = (await asyncio.to_thread(self.reader.entries, position, 1))[0][1]
-        else:
-            entry = list(pending)[offset].state
-        return Recorded(open_event(entry), position, appended, offset)
+            return Recorded(open_event(entry), position, appended, offset)
+        fresh = list(pending)[offset]
+        return Recorded(open_event(fresh.state), position, appended, offset, fresh.public)
 
     async def done_before(self, command: CommandId) -> Recorded | None:
         """What a command brought about when it came the first time, if it did.
@@ -248,9 +258,13 @@ class Ledger(Application[str]):
         """The proof that its holder can keep: the event, what is public about it, and its inclusion."""
         proof = recorded.appended.proof(recorded.offset)
         if proof is None:
-            proof = await asyncio.to_thread(self.reader.proof, recorded.position)
-        disclosures = await asyncio.to_thread(self.reader.public_disclosures, recorded.position)
-        return Receipt(recorded.event.entry, disclosures, proof)
+            # The one that the command got the first time, so that a repeated request has the same answer.
+            proof = await asyncio.to_thread(self.reader.first_proof, recorded.position)
+        disclosures = recorded.public
+        if disclosures is None:
+            disclosures = await asyncio.to_thread(self.reader.public_disclosures, recorded.position)
+        by_name = sorted(disclosures, key=lambda disclosure: disclosure.name)
+        return Receipt(recorded.event.entry, tuple(by_name), proof)
 
     # --- commands of organisations -----------------------------------------------------------------
 
@@ -278,8 +292,8 @@ class Ledger(Application[str]):
             raise InvalidCommandError(
                 f"{type_!r} takes the disclosures {sorted(cls.public) or 'none'}, not {sorted(disclosures)}."
             )
-        if not all(isinstance(value, str) and 0 < len(value) <= 20_000 for value in disclosures.values()):
-            raise InvalidCommandError("A disclosed text has 1 to 20000 characters.")
+        _check_texts(disclosures.values())
+        await self.refresh()  # another process may have registered the organisation, or its key
         by = self.issuance(iss, cls, disclosures)
         try:
             facts = msgspec.convert({**self._lawful(cls, stream, by), **data}, cls)
@@ -298,8 +312,14 @@ class Ledger(Application[str]):
         event.check_disclosures(disclosures, complete=True)
         if event.facts.restricted:
             raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by the gateway alone.")
+        _check_texts(disclosure.value for disclosure in disclosures)
+        seen = event.n - 1
+        if expected is not None and expected != seen:
+            raise InvalidCommandError(
+                f"The event says n {event.n}, the request that {event.stream} has {expected} events: "
+                "seal the event again, with the number that follows."
+            )
         by = replace(Issuance.of(event), disclosures=disclosures)
-        seen = event.n - 1 if expected is None else expected
         return await self.once(
             command, self.record(event.stream, event.facts, by, expected=seen, command=command)
         )
@@ -308,11 +328,15 @@ class Ledger(Application[str]):
         self, stream: str, facts: Fact, *, expected: int | None = None, quiet: Quiet | None = None
     ) -> Recorded:
         """What time and numbers brought about, said by the operator's clock key."""
+        await self.refresh()
         by = self.issuance(self.operator, type(facts))
         return await self.record(stream, facts, by, expected=expected, quiet=quiet)
 
     async def register_operator(self, slug: str, names: events.Names) -> list[Recorded]:
         """The ledger's first entries: the operator registers itself, its gateway and its clock."""
+        await self.refresh()
+        if self.directory.operator is not None:
+            raise NotAllowedError(f"This ledger has its operator already: {self.directory.operator}.")
         stream = f"organisation/{slug}"
         by = Issuance(stream, self.keys.root.kid, self.now())
         facts: list[Fact] = [
@@ -363,7 +387,8 @@ class Ledger(Application[str]):
 
     # --- rules that need more than one stream ----------------------------------------------------
 
-    def _authorise(self, by: Issuance, facts: Fact) -> None:
+    def authorise(self, by: Issuance, facts: Fact) -> None:
+        """Raises ``UnauthorisedIssuerError`` unless that key may say this now."""
         if not self.directory.roles(by.iss, by.kid) & facts.issuers:
             needed = " or ".join(sorted(facts.issuers))
             raise UnauthorisedIssuerError(
@@ -372,10 +397,11 @@ class Ledger(Application[str]):
                 event_type=facts.type,
             )
 
-    def _check_context(
-        self, stream: str, facts: Fact, by: Issuance, aggregate: LedgerAggregate | None
-    ) -> None:
-        """What an aggregate cannot know by itself, because it lies in another stream."""
+    def _check_context(self, facts: Fact, by: Issuance, aggregate: LedgerAggregate | None) -> dict[str, int]:
+        """What an aggregate cannot know by itself, because it lies in another stream.
+
+        Returns the streams that must not change until the event is appended, with their versions.
+        """
         match facts:
             case events.PetitionRouted():
                 self.require_body(facts.body)
@@ -392,8 +418,10 @@ class Ledger(Application[str]):
                     (facts.required, facts.population) == (required, population),
                     f"The threshold of this petition is {required}.",
                 )
+                return {aggregate.body: self._versions[aggregate.body]}
             case _:
                 pass
+        return {}
 
     def require_body(self, stream: str) -> events.OrganisationRegistered:
         """The organisation that a petition may be addressed to. Raises ``NotAllowedError``."""
@@ -431,3 +459,8 @@ class Ledger(Application[str]):
             return await self.load(stream)
         except NotFoundError:
             return None
+
+
+def _check_texts(values: Iterable[Any]) -> None:
+    if not all(isinstance(value, str) and 0 < len(value) <= MAX_DISCLOSED for value in values):
+        raise InvalidCommandError(f"A disclosed text has 1 to {MAX_DISCLOSED} characters.")

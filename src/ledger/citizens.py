@@ -8,7 +8,7 @@ be verified is not recorded at all.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast, get_args
 
@@ -16,11 +16,12 @@ from ledger import events
 from ledger.application import ATTEMPTS, PETITION_SECRET, Ledger, NotFoundError, Recorded
 from ledger.domain import terms, wording
 from ledger.domain.aggregate import Issuance, NotAllowedError, happen
+from ledger.domain.calendar import ALMATY
 from ledger.domain.petition import Petition, PetitionClosedError
 from ledger.domain.signature import Signature, nullifier, petition_stream, signature_stream
 from ledger.eds.certificates import TrustStore
 from ledger.eds.cms import decode
-from ledger.eds.errors import IinInvalidError, StatementMismatchError
+from ledger.eds.errors import DigestMismatchError, EdsError, IinInvalidError, StatementMismatchError
 from ledger.eds.person import birth_date
 from ledger.eds.verify import Signer, verify
 from ledger.encoding import b64url
@@ -67,7 +68,7 @@ class PetitionView:
     id: str
     aggregate: Petition
     title: str
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     @property
     def stream(self) -> str:
@@ -113,8 +114,9 @@ class CitizensDesk:
         if not wording.is_petition_id(petition):
             raise NotAllowedError("A petition's id is a lower-case UUID, as the statement to sign had it.")
         wording.check_text(title, text)
-        ledger.require_body(body)
+        await ledger.refresh()
         at = ledger.now()
+        terms.threshold(ledger.require_body(body), at)  # where none is known, it could never be published
         signer = self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)[0]
         stream = petition_stream(petition)
         secret, wrapped = ledger.vault.new_key(PETITION_SECRET, stream)
@@ -146,9 +148,11 @@ class CitizensDesk:
         facts = events.PetitionSigned(lang=lang, algorithm=signer.algorithm, region=region)
         stream = signature_stream(petition, nullifier(view.secret, signer.person.iin))
         by = self._said_by_gateway(at, signer, cms, {"name": signer.person.masked_name})
+        fresh = False
         for attempt in range(ATTEMPTS):
             try:
                 view.aggregate.require_open(at)
+                ledger.authorise(by, facts)
                 happened = happen(Signature, stream, None, facts, by).collect_events()
                 pending = [await ledger.seal(event) for event in happened]
                 guards = {view.stream: view.aggregate.version, **ledger.issuer_guard(by.iss, stream)}
@@ -163,11 +167,14 @@ class CitizensDesk:
                 if attempt == ATTEMPTS - 1:
                     raise
                 await ledger.refresh()
-                view = await self.petition(petition, fresh=True)
+                view, fresh = await self.petition(petition, fresh=True), True
             except PetitionClosedError:
                 if command is not None and (done := await ledger.done_before(command)):
                     return done
-                raise
+                if fresh:
+                    raise
+                # It may have been opened since it was looked at.
+                view, fresh = await self.petition(petition, fresh=True), True
         raise AssertionError("unreachable")
 
     async def withdraw_signature(
@@ -182,13 +189,20 @@ class CitizensDesk:
         facts = events.SignatureWithdrawn(algorithm=signer.algorithm)
 
         async def withdraw() -> Recorded:
-            view.aggregate.require_open(at)
             try:
                 await self._ledger.load(stream)
             except NotFoundError:
                 raise NotTheSignerError("This person has not signed this petition.") from None
-            guards = {view.stream: view.aggregate.version}
-            return await self._ledger.record(stream, facts, by, guards=guards, command=command)
+            for attempt in range(ATTEMPTS):
+                view = await self.petition(petition, fresh=True)
+                view.aggregate.require_open(at)
+                guards = {view.stream: view.aggregate.version}
+                try:
+                    return await self._ledger.record(stream, facts, by, guards=guards, command=command)
+                except StreamConflictError as lost:
+                    if lost.details.get("stream") != view.stream or attempt == ATTEMPTS - 1:
+                        raise
+            raise AssertionError("unreachable")
 
         return await self._ledger.once(command, withdraw())
 
@@ -214,13 +228,15 @@ class CitizensDesk:
 
     def _verify(self, cms: bytes | str, statements: list[bytes], at: datetime) -> tuple[Signer, int]:
         """Who signed one of ``statements``, and which."""
+        mismatch: EdsError | None = None
         for number, statement in enumerate(statements):
             try:
                 return verify(cms, content=statement, trust=self._trust, at=at), number
-            except StatementMismatchError:
-                if number == len(statements) - 1:
-                    raise
-        raise AssertionError("unreachable")
+            except StatementMismatchError as error:  # the CMS carries another text
+                mismatch = mismatch or error
+            except DigestMismatchError as error:  # it carries none, or its digest is not that of its text
+                mismatch = error
+        raise mismatch or AssertionError("unreachable")
 
     @staticmethod
     def _check_age(signer: Signer, at: datetime) -> None:
@@ -229,7 +245,7 @@ class CitizensDesk:
             born = birth_date(signer.person.iin)
         except IinInvalidError:
             return  # the certificate authority vouches for the person; some of its numbers hold no date
-        today = at.date()
+        today = at.astimezone(ALMATY).date()
         age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
         if age < minimum:
             raise SignerTooYoungError(f"Petitions are signed from the age of {minimum} years on.")

@@ -48,7 +48,8 @@ VoidingReason = Literal["forged", "under-age", "duplicate-person", "court-decisi
 RevocationReason = Literal["superseded", "compromised", "retired"]
 Outcome = Literal["satisfied", "partly-satisfied", "refused"]
 
-Text = Annotated[str, Meta(min_length=1, max_length=300)]
+Text = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
+"""One line of plain text: the official name of an institution."""
 Stream = Annotated[str, Meta(min_length=3, max_length=200, pattern=r"^[a-z]+(/[A-Za-z0-9_-]+)+\Z")]
 KeyId = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 """RFC 7638 thumbprint of an Ed25519 public key, base64url."""
@@ -57,7 +58,12 @@ PublicKey = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z
 Nullifier = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 """HMAC-SHA-256 over the IIN under the petition's own secret, base64url."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Count = Annotated[int, Meta(ge=0)]
+Algorithm = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9-]{0,39}\Z")]
+"""Of a citizen's electronic signature, such as ``RSA-SHA256``."""
+MAX_INTEGER = 2**53 - 1
+"""Larger integers lose digits in many JSON readers (RFC 7493, section 2.2)."""
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+Number = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -169,7 +175,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A published file, named by its hash."""
 
     sha256: Sha256
-    size: Annotated[int, Meta(ge=1)]
+    size: Number
     """In bytes."""
     media_type: Annotated[str, Meta(pattern=r"^[a-z]+/[a-z0-9.+-]+\Z", max_length=100)]
 
@@ -189,8 +195,7 @@ class PetitionSubmitted(Fact, frozen=True):
     text_hash: Sha256
     """Over the title, a line feed and the text, in UTF-8."""
     author: Nullifier
-    algorithm: Text
-    """Of the author's electronic signature, such as ``RSA-SHA256``."""
+    algorithm: Algorithm
     moderate_until: Instant
 
 
@@ -236,7 +241,7 @@ class PetitionPublished(Fact, frozen=True):
     room: ClassVar[str] = "petition"
     issuers: ClassVar[frozenset[Role]] = frozenset({"clock"})
 
-    required: Annotated[int, Meta(ge=1)]
+    required: Number
     collect_until: Instant
     population: Count | None = None
     """The figure that a share was taken of; absent where the threshold is a fixed number."""
@@ -249,7 +254,7 @@ class PetitionSupported(Fact, frozen=True):
     room: ClassVar[str] = "petition"
     issuers: ClassVar[frozenset[Role]] = frozenset({"clock"})
 
-    required: Annotated[int, Meta(ge=1)]
+    required: Number
     reached_at: Count
     """The first position from the publication on at which the count is at least ``required``: that of the
     exact signature, or of the publication where enough people had signed before."""
@@ -263,7 +268,7 @@ class PetitionNotSupported(Fact, frozen=True):
     issuers: ClassVar[frozenset[Role]] = frozenset({"clock"})
 
     count: Count
-    required: Annotated[int, Meta(ge=1)]
+    required: Number
     as_of: Count
 
 
@@ -275,7 +280,7 @@ class PetitionWithdrawn(Fact, frozen=True):
     issuers: ClassVar[frozenset[Role]] = frozenset({"gateway"})
     restricted: ClassVar[frozenset[str]] = frozenset({"cms"})
 
-    algorithm: Text
+    algorithm: Algorithm
 
 
 class PetitionRouted(Fact, frozen=True):
@@ -295,7 +300,8 @@ class PetitionRegistered(Fact, frozen=True):
     room: ClassVar[str] = "petition"
     issuers: ClassVar[frozenset[Role]] = frozenset({"body"})
 
-    number: Annotated[str, Meta(min_length=1, max_length=64)]
+    number: Annotated[str, Meta(pattern=r"^[^\W_][\w№./-]{0,63}\Z")]
+    """The body's own registration number."""
     consider_until: Instant
 
 
@@ -306,7 +312,7 @@ class PetitionWorkingGroupFormed(Fact, frozen=True):
     room: ClassVar[str] = "petition"
     issuers: ClassVar[frozenset[Role]] = frozenset({"body"})
 
-    members: Annotated[int, Meta(ge=1)]
+    members: Number
     author_invited: bool
 
 
@@ -359,7 +365,7 @@ class PetitionSigned(Fact, frozen=True):
 
     lang: Language
     """Of the statement that was signed."""
-    algorithm: Text
+    algorithm: Algorithm
     region: Region | None = None
     """Declared by the person; absent is counted as "unknown"."""
 
@@ -372,7 +378,7 @@ class SignatureWithdrawn(Fact, frozen=True):
     issuers: ClassVar[frozenset[Role]] = frozenset({"gateway"})
     restricted: ClassVar[frozenset[str]] = frozenset({"cms"})
 
-    algorithm: Text
+    algorithm: Algorithm
 
 
 class SignatureVoided(Fact, frozen=True):
@@ -413,5 +419,5 @@ def decode(type_: str, version: int, data: bytes | msgspec.Raw) -> Fact:
         for step in range(version, cls.version):
             fields = cls.upcasters[step](fields)
         return msgspec.convert(fields, cls)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, LookupError) as error:
         raise MalformedEventError(f"The data of {type_!r} is not as the catalogue says: {error}.") from error

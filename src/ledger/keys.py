@@ -188,8 +188,9 @@ class Directory:
         facts = event.facts
         match facts:
             case events.OrganisationRegistered():
+                first = not self._organisations
                 organisation = self._organisations.setdefault(event.stream, _Organisation(facts))
-                if facts.root_key is not None:
+                if first and facts.root_key is not None:
                     self.operator = event.stream
                     self._add_key(organisation, facts.root_key, ("operator",))
             case events.OrganisationPopulationRecorded():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -37,7 +37,7 @@ class OperatorKeys:
     """Says what citizens did, and seals for organisations that post plain JSON."""
     clock: SigningKey
     """Says what time and numbers brought about."""
-    vault: bytes
+    vault: bytes = field(repr=False)
     """32 bytes that wrap the vault's keys."""
 
     def signing(self) -> dict[str, SigningKey]:
@@ -78,6 +78,12 @@ class OperatorKeys:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+        for parent in {path.parent for path in files}:  # a power cut must not lose the names either
+            descriptor = os.open(parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         return folder
 
     @classmethod

@@ -13,13 +13,22 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
-from ledger.events import Fact, MalformedEventError, decode
+from ledger.events import (
+    Fact,
+    KeyId,
+    MalformedEventError,
+    Number,
+    Stream,
+    UnknownEventTypeError,
+    decode,
+)
 from ledger.keys import SigningKey, VerifyingKey
 
 MAX_ENTRY_BYTES = 65_535
@@ -43,22 +52,28 @@ class DisclosureMismatchError(AiqynError):
     title = "The disclosures do not belong to this event"
 
 
+_LATEST = 2**33
+"""Some time in 2242: ``iat`` is below, so that every term reckoned from it is a date as well."""
+_Digest = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+
+
 class _Header(msgspec.Struct, forbid_unknown_fields=True):
     alg: str
     typ: str
-    kid: str
+    kid: KeyId
 
 
+# Every text is bound to a form: what stands in an entry stands there for ever, and may hold no free text.
 class _Payload(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    iss: str
-    iat: int
-    jti: str
-    stream: str
-    n: int
+    iss: Stream
+    iat: Annotated[int, Meta(ge=0, lt=_LATEST)]
+    jti: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+    stream: Stream
+    n: Number
     type: str
-    v: int
+    v: Number
     data: msgspec.Raw
-    sd: list[str] = msgspec.field(name="_sd", default_factory=list)
+    sd: Annotated[list[_Digest], Meta(max_length=100)] = msgspec.field(name="_sd", default_factory=list)
     sd_alg: str | None = msgspec.field(name="_sd_alg", default=None)
 
 
@@ -86,7 +101,7 @@ class Disclosure:
         """Read the text form. Raises :class:`MalformedEventError`."""
         try:
             salt, name, value = msgspec.json.decode(b64url_decode(encoded), type=tuple[str, str, Any])
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, msgspec.MsgspecError, RecursionError) as error:
             raise MalformedEventError(
                 "A disclosure is base64url of a JSON array: salt, name, value."
             ) from error
@@ -176,8 +191,9 @@ def seal(
 ) -> Event:
     """Sign ``facts`` as event ``n`` of ``stream`` in the name of ``iss``.
 
-    ``disclosures`` must be exactly those that the type declares. Raises
-    :class:`DisclosureMismatchError` or, above :data:`MAX_ENTRY_BYTES`, :class:`MalformedEventError`.
+    ``disclosures`` must be exactly those that the type declares. Raises :class:`DisclosureMismatchError`,
+    or :class:`MalformedEventError` for what could not be opened again: facts or a stream of the wrong form,
+    more than :data:`MAX_ENTRY_BYTES`.
     """
     given = tuple(disclosures)
     digests = sorted(d.digest for d in given)  # sorted: their order says nothing about what they hide
@@ -193,9 +209,7 @@ def seal(
         header = _header_segments[key.kid] = b64url(encoded).encode("ascii")
     signed = header + b"." + b64url(_encoder.encode(payload)).encode("ascii")
     entry = signed + b"." + b64url(key.sign(signed)).encode("ascii") + b"~"
-    if len(entry) > MAX_ENTRY_BYTES:
-        raise MalformedEventError(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
-    event = Event(iss, key.kid, iat, jti, stream, n, facts, frozenset(digests), entry)
+    event = open_event(entry)  # structs do not check their fields: what cannot be read is never appended
     event.check_disclosures(given, complete=True)
     return event
 
@@ -216,16 +230,16 @@ def open_event(entry: bytes) -> Event:
         if len(b64url_decode(tail[:-1])) != 64:
             raise MalformedEventError("The signature of an event has 64 bytes.")
         payload = _payload_decoder.decode(raw)
-        if _encoder.encode(payload) != raw:
+        facts = decode(payload.type, payload.v, payload.data)
+        if _encoder.encode(payload) != raw or _encoder.encode(facts) != bytes(payload.data):
             _refuse_duplicate_names(raw)  # written by another library: slower, equally strict
-    except MalformedEventError:
+    except (MalformedEventError, UnknownEventTypeError):
         raise
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise MalformedEventError(f"The event cannot be read: {error}.") from error
     if payload.sd_alg not in (("sha-256",) if payload.sd else (None, "sha-256")):
         raise MalformedEventError("The digests of disclosures are SHA-256: _sd_alg must say sha-256.")
-    facts = decode(payload.type, payload.v, payload.data)
-    if not payload.stream.startswith(facts.room + "/") or payload.n < 1 or payload.iat < 0:
+    if not payload.stream.startswith(facts.room + "/"):
         raise MalformedEventError(f"{payload.type!r} does not belong to stream {payload.stream!r}.")
     if len(set(payload.sd)) != len(payload.sd):
         raise MalformedEventError("A digest stands twice in _sd.")
@@ -265,7 +279,7 @@ def _read_header(segment: bytes) -> str:
         raise MalformedEventError(f"Events are signed with Ed25519, not with {header.alg!r}.")
     if header.typ != TYP:
         raise MalformedEventError(f"The typ of an event is {TYP!r}, not {header.typ!r}.")
-    if len(_known_headers) < 10_000:  # bounded: strangers choose these bytes
+    if len(_known_headers) < 10_000 and len(segment) <= 200:  # bounded: strangers choose these bytes
         _known_headers[segment] = header.kid
     return header.kid
 

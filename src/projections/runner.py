@@ -55,10 +55,14 @@ class Runner:
     """
 
     def __init__(self, url: str, projections: Sequence[Projection] = ALL, *, batch: int = BATCH) -> None:
-        """``url`` connects as the service's role; ``batch`` is the most entries in a transaction."""
+        """``url`` connects as the service's role; ``batch`` is the most entries in a transaction.
+
+        ``poll`` is how many seconds pass before it looks without having been notified.
+        """
         self._url = url
         self._projections = {projection.name: projection for projection in projections}
         self._batch = batch
+        self._poll = poll
         self._standing: dict[str, tuple[str, float]] = {}
         """Projections left alone, by name: why, and until when (monotonic seconds)."""
 
@@ -91,7 +95,7 @@ class Runner:
                         self._follow(connection, stop)
                         pause = shortest
                         # Whichever comes first: a notification, or the time to look without one.
-                        for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+                        for _ in connection.notifies(timeout=self._poll, stop_after=1):
                             pass
             except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseUnavailableError) as error:
                 log.warning("projections wait %.1f s for the database: %s", pause, str(error).split("\n")[0])

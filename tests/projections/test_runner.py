@@ -35,14 +35,16 @@ def count_rows(ledger):
 
 
 @contextmanager
-def running(runner):
+def running(runner, *, wake=None):
     stop = threading.Event()
-    thread = threading.Thread(target=runner.run, args=[stop])
+    thread = threading.Thread(target=runner.run, args=[stop], daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
+        if wake is not None:
+            wake.execute("NOTIFY ledger")
         thread.join(10)
         assert not thread.is_alive()
 
@@ -78,27 +80,17 @@ def test_a_running_runner_follows_even_if_nobody_notifies_it(ledger):
         wait_for(lambda: status(ledger)["petitions"].position == ledger.head)
 
 
-def test_a_notification_wakes_it_and_listeners_learn_the_new_position(ledger, monkeypatch):
-    monkeypatch.setattr("projections.runner.POLL_SECONDS", 30.0)
-    stop_soon = 5.0
+def test_a_notification_wakes_it_and_listeners_learn_the_new_position(ledger):
+    ledger.sign(petition(1), 1)
     with connect(ledger.url, application_name="tests", autocommit=True) as listener:
         listener.execute(f"LISTEN {positions.CHANNEL}")
-        stop = threading.Event()
-        thread = threading.Thread(target=Runner(ledger.url).run, args=[stop])
-        thread.start()
-        wait_for(
-            lambda: ledger.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN ledger%' OR query LIKE '%positions%' AND application_name = 'aiqyn projections'"
-            )
-        )
-        time.sleep(0.3)  # it has looked, found nothing, and sleeps
-        ledger.sign(petition(1), 1)
-        ledger.execute("NOTIFY ledger")
-        heard = [n.payload for n in listener.notifies(timeout=stop_soon, stop_after=1)]
-        stop.set()
-        ledger.execute("NOTIFY ledger")
-        thread.join(10)
-    assert heard == ["0"]
+        with running(Runner(ledger.url, poll=60), wake=ledger):
+            heard = [n.payload for n in listener.notifies(timeout=5, stop_after=1)]
+            time.sleep(0.2)  # it has found nothing more, and would look again in a minute
+            ledger.sign(petition(1), 2)
+            ledger.execute("NOTIFY ledger")
+            heard += [n.payload for n in listener.notifies(timeout=5, stop_after=1)]
+    assert heard == ["0", "1"]
 
 
 def test_several_runners_take_turns_and_fold_everything_once(ledger):

@@ -55,6 +55,16 @@ class LedgerAggregate(BaseAggregate[str]):
         facts: Fact
         by: Issuance
 
+        def mutate(self, aggregate: Any) -> Any:  # noqa: ANN401 - as the library has it
+            """Within a stream time does not go back."""
+            if aggregate is not None:
+                require(
+                    self.timestamp >= aggregate.modified_on,
+                    f"{aggregate.id} had its last event at {aggregate.modified_on.isoformat()}: a later one "
+                    f"cannot be dated {self.timestamp.isoformat()}.",
+                )
+            return super().mutate(aggregate)
+
     class Created(CanInitAggregate[str], Event):
         """The first event of an aggregate."""
 
@@ -98,13 +108,14 @@ def happen(
     Returns the aggregate with one more pending event. Raises :class:`NotAllowedError`.
     """
     event_class = kind.event_class(type(facts))
+    require(stream.startswith(facts.room + "/"), f"{facts.type!r} does not happen to {stream}.")
     if issubclass(event_class, LedgerAggregate.Created):
         if aggregate is not None:
             raise NotAllowedError(f"{stream} exists already.", state=aggregate.state)
-        return kind._create(event_class, id=stream, facts=facts, by=by)
+        return kind._create(event_class, id=stream, timestamp=by.at, facts=facts, by=by)
     if aggregate is None:
         raise NotAllowedError(f"There is no {stream}.")
-    aggregate.trigger_event(event_class, facts=facts, by=by)
+    aggregate.trigger_event(event_class, timestamp=by.at, facts=facts, by=by)
     return aggregate
 
 

@@ -34,8 +34,8 @@ class Calendar:
     """Knows which days are worked."""
 
     def __init__(self, transfers: Iterable[Transfer] = ()) -> None:
-        self._transfers = tuple(transfers)
-        self._holidays = holidays.country_holidays("KZ")
+        # The newest decision first: it may take back an earlier one.
+        self._transfers = sorted(transfers, key=lambda transfer: transfer.announced, reverse=True)
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -53,7 +53,7 @@ class Calendar:
                     return False
                 if day in transfer.working:
                     return True
-        return day.weekday() < 5 and day not in self._holidays
+        return day.weekday() < 5 and day not in _public_holidays(day.year)
 
     def end_of_working_days(self, start: datetime, days: int) -> datetime:
         """The end of the ``days``-th working day after the day of ``start``, in UTC, exclusive.
@@ -80,6 +80,12 @@ def end_of_months(start: datetime, months: int) -> datetime:
 def midnight_after(day: date) -> datetime:
     """The first moment after ``day`` in Almaty, in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), ALMATY).astimezone(UTC)
+
+
+@cache
+def _public_holidays(year: int) -> frozenset[date]:
+    # Complete before anybody sees it: the package fills its own table while it is asked, which threads notice.
+    return frozenset(holidays.country_holidays("KZ", years=year, expand=False))
 
 
 @cache

@@ -13,7 +13,7 @@ from ledger.events import (
     OrganisationPopulationRecorded,
     OrganisationRegistered,
 )
-from ledger.keys import ROLES_OF_KIND, key_id
+from ledger.keys import ROLES_OF_KIND, VerifyingKey
 
 
 class Organisation(LedgerAggregate):
@@ -40,7 +40,7 @@ class Organisation(LedgerAggregate):
         self.keys: dict[str, frozenset[str]] = {}
         self.revoked: set[str] = set()
         if facts.root_key is not None:
-            self.keys[key_id(facts.root_key)] = frozenset({"operator"})
+            self.keys[VerifyingKey(facts.root_key).kid] = frozenset({"operator"})
 
     @event("PopulationRecorded")
     def record_population(self, facts: OrganisationPopulationRecorded, by: Issuance) -> None:
@@ -51,7 +51,7 @@ class Organisation(LedgerAggregate):
     def register_key(self, facts: OrganisationKeyRegistered, by: Issuance) -> None:
         """From here on the key may issue what its roles allow."""
         self.require_state(facts)
-        kid = key_id(facts.key)
+        kid = VerifyingKey(facts.key).kid
         require(kid not in self.keys, f"Key {kid} was registered for {self.id} before; make a new key.")
         excess = set(facts.roles) - ROLES_OF_KIND[self.facts.kind]
         require(

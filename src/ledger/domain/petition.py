@@ -34,6 +34,13 @@ class PetitionClosedError(NotAllowedError):
     title = "This petition does not take signatures now"
 
 
+class AnotherBodyError(NotAllowedError):
+    """Only the body that a petition lies with acts on it."""
+
+    code = "petition-of-another-body"
+    title = "This petition lies with another body"
+
+
 class Petition(LedgerAggregate):
     """States: submitted, rejected, limited, lapsed, collecting, supported, not-supported, withdrawn,
     routed, considered, decided. Signatures are streams of their own and are counted by the log."""
@@ -207,11 +214,10 @@ class Petition(LedgerAggregate):
         )
 
     def _require_body(self, by: Issuance) -> None:
-        require(
-            by.iss == self.body,
-            f"This petition lies with {self.body}; {by.iss} cannot act on it.",
-            body=self.body,
-        )
+        if by.iss != self.body:
+            raise AnotherBodyError(
+                f"This petition lies with {self.body}; {by.iss} cannot act on it.", body=self.body
+            )
 
 
 def _require_term(what: str, given: datetime, lawful: datetime) -> None:

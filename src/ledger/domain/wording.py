@@ -16,6 +16,8 @@ from ledger.events import Language
 
 MAX_TITLE = 300
 MAX_TEXT = 20_000
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories of what does not show, or breaks a line without a line feed."""
 Act = Literal["sign", "withdraw-signature", "withdraw-petition"]
 
 _ACTS: dict[Language, dict[Act, str]] = {
@@ -62,7 +64,7 @@ def check_text(title: str, text: str) -> None:
             )
         allowed = "" if name == "title" else "\n"
         for character in value:
-            if character not in allowed and unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
+            if character not in allowed and unicodedata.category(character) in _INVISIBLE:
                 raise UnreadableTextError(
                     f"The {name} holds the character U+{ord(character):04X}, which does not show.", field=name
                 )

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from psycopg_pool import ConnectionPool
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger.errors import AiqynError
 from ledger.statement import Disclosure
-from ledger.store.append import CommandId, CommandReusedError
+from ledger.store.append import CommandId, CommandReusedError, StoreUnavailableError
 from ledger.store.database import conninfo
 from ledger.tlog import merkle
 from ledger.tlog.merkle import ReadNode
@@ -136,8 +137,17 @@ class LogReader:
 
     def proof(self, position: int) -> TlogProof:
         """Inclusion of an entry in the newest checkpoint. Raises :class:`NotInLogError`."""
-        query = "SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1"
-        rows = self._rows(query, ())
+        return self._proof(
+            position, "SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1", ()
+        )
+
+    def first_proof(self, position: int) -> TlogProof:
+        """Inclusion of an entry in the checkpoint that was signed with it: the proof its author got."""
+        query = "SELECT size, note FROM ledger.checkpoints WHERE size > %s ORDER BY size LIMIT 1"
+        return self._proof(position, query, (position,))
+
+    def _proof(self, position: int, query: str, parameters: Sequence[Any]) -> TlogProof:
+        rows = self._rows(query, parameters)
         if not rows or position >= rows[0][0]:
             raise NotInLogError(f"The log has no entry at position {position}.")
         size, note = rows[0]
@@ -152,9 +162,18 @@ class LogReader:
         return node_reader(self.tile, size)
 
     def _rows(self, query: str, parameters: Sequence[Any]) -> list[Any]:
-        with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
-            cursor.execute(query, parameters, prepare=True)
-            return cursor.fetchall()
+        # After a restart of the server each connection of the pool fails once.
+        for tries_left in reversed(range(self._pool.max_size + 1)):
+            try:
+                with self._pool.connection() as connection, connection.cursor(binary=True) as cursor:
+                    cursor.execute(query, parameters, prepare=True)
+                    return cursor.fetchall()
+            except psycopg.OperationalError as error:
+                if not tries_left or isinstance(error, PoolTimeout):
+                    raise StoreUnavailableError(
+                        "The ledger's database does not answer: try again."
+                    ) from error
+        raise AssertionError("unreachable")
 
     def _row(self, query: str, parameters: Sequence[Any]) -> Any:  # noqa: ANN401 - a database row
         return self._rows(query, parameters)[0]

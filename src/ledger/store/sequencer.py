@@ -61,11 +61,18 @@ class Sequencer:
         self._newest: tuple[int, bytes] | None = None
         self.groups = 0
         self.events = 0
+        self.on_group: Callable[[int], None] = lambda events: None
+        """Told the number of events of each group that was committed, for metrics."""
 
     @property
     def fatal(self) -> FatalError | None:
         """Why nothing is appended any more, if so."""
         return self._fatal
+
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for the next group."""
+        return len(self._waiting)
 
     async def start(self) -> None:
         """Check the high-water mark and begin. Raises :class:`ledger.store.append.LogRolledBackError`."""
@@ -90,7 +97,10 @@ class Sequencer:
             if not future.done():
                 future.set_exception(StoreUnavailableError("The service is stopping; nothing was recorded."))
         await self._disconnect()
-        self._advance_high_water()
+        try:
+            self._advance_high_water()
+        except (OSError, AiqynError) as error:
+            logger.error("the high-water mark cannot be written: %s", error)
 
     async def append(self, request: Append) -> Appended:
         """Append the events of one command, durably, and say where they stand.
@@ -99,7 +109,7 @@ class Sequencer:
         ``StoreUnavailableError`` it is not known: a repeated request finds what was recorded.
         """
         if self._fatal is not None:
-            raise self._fatal
+            raise self._fatal.with_traceback(None)  # or each caller's frames would hang on to it
         if self._stopping:
             raise StoreUnavailableError("The service is stopping; nothing was recorded.")
         if not request.events:
@@ -134,10 +144,12 @@ class Sequencer:
     async def _append_group(self, group: list[tuple[Append, asyncio.Future[Appended]]]) -> None:
         requests = [request for request, _ in group]
         try:
+            if self._fatal is not None:
+                raise self._fatal  # who waited already when it happened: nothing more is signed
             outcomes = await self._try(requests)
         except Exception as error:
             outcomes = [error] * len(group)
-            if isinstance(error, FatalError):
+            if isinstance(error, FatalError) and self._fatal is None:
                 logger.critical("%s", error)
                 self._fatal = error
             elif not isinstance(error, AiqynError):
@@ -159,6 +171,7 @@ class Sequencer:
                 DatabaseUnavailableError,
                 psycopg.OperationalError,
                 psycopg.InterfaceError,
+                psycopg.InternalError,  # a read-only standby, a transaction that the server ended
                 OSError,
             ) as error:
                 logger.warning("the database does not answer: %s", type(error).__name__)
@@ -191,14 +204,16 @@ class Sequencer:
             return await self._try([request])
         except FatalError:
             raise
-        except AiqynError as error:
-            return [error]
+        except Exception as error:
+            return [error]  # its neighbours may be committed by now
 
     def _count(self, outcomes: list[Outcome]) -> None:
         fresh = [o for o in outcomes if isinstance(o, Appended) and not o.repeated]
         if fresh:
+            events = sum(outcome.count for outcome in fresh)
             self.groups += 1
-            self.events += sum(outcome.count for outcome in fresh)
+            self.events += events
+            self.on_group(events)
             self._newest = fresh[-1].size, fresh[-1].checkpoint
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
@@ -218,12 +233,16 @@ class Sequencer:
         with LogReader(self._url) as reader:
             size = reader.size()
             high_water.check(size, reader.read_node(size))
+            if size:  # after a kill the mark lags behind, on a new machine there is none
+                high_water.advance(size, reader.checkpoint())
 
     async def _keep_high_water(self) -> None:
         while True:
             await asyncio.sleep(0.5)
-            if self._newest is not None:
+            try:
                 await asyncio.to_thread(self._advance_high_water)
+            except (OSError, AiqynError) as error:
+                logger.error("the high-water mark cannot be written: %s", error)
 
     def _advance_high_water(self) -> None:
         newest = self._newest

@@ -107,6 +107,8 @@ class AppendTransaction:
             for number, request in enumerate(requests):
                 try:
                     repeated = await self._decide(cursor, request, found)
+                except psycopg.Error:
+                    raise
                 except Exception as refused:
                     outcomes[number] = refused
                     continue
@@ -193,6 +195,8 @@ class AppendTransaction:
         for event in request.events:
             stream = str(event.originator_id)
             last = next_versions.get(stream, found.versions.get(stream))
+            if last is None and isinstance(event, SealedEvent):
+                last = 0  # the library lets a stream begin anywhere, the ledger does not
             if last is not None and event.originator_version != last + 1:
                 raise conflict(stream, event.originator_version - 1, last)
             next_versions[stream] = event.originator_version

@@ -71,7 +71,7 @@ def _encrypt(cipher: AESGCM, plain: bytes, context: bytes) -> bytes:
 def _decrypt(cipher: AESGCM, sealed: bytes, context: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise VaultError(
             "The vault key in the configuration is not the one this was encrypted with, or it was altered."
         ) from error

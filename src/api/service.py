@@ -1,0 +1,152 @@
+"""What one process of the service holds open: the ledger, a pool for reading, the follower of the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg_pool import AsyncConnectionPool
+from starlette.requests import Request
+
+from api.clock import Steward
+from api.follower import Follower
+from api.metrics import Metrics
+from api.trust import load_trust
+from ledger.application import Ledger
+from ledger.citizens import CitizensDesk
+from ledger.config import Settings
+from ledger.eds.certificates import TrustStore
+from ledger.operator import OperatorKeys
+from ledger.store.database import conninfo
+from ledger.store.high_water import HighWater
+from projections.runner import Runner
+
+log = logging.getLogger(__name__)
+
+HIGH_WATER = "high-water"
+"""Name of the high-water mark's file in the home folder."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a service is made of; :meth:`load` takes it from the settings."""
+
+    settings: Settings
+    url: str
+    """Connects as the service's role."""
+    keys: OperatorKeys
+    trust: TrustStore
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    background: bool = False
+    """Fold the projections and run the clock in this process too, for tests and the smallest installation."""
+    steward_seconds: float = 5.0
+
+    @classmethod
+    def load(cls, settings: Settings, url: str, *, background: bool = False) -> Self:
+        """Keys and trusted roots from the home folder. Raises ``KeysError`` or ``TrustError``."""
+        return cls(
+            settings, url, OperatorKeys.load(settings), load_trust(settings.trust_dir), background=background
+        )
+
+    @property
+    def high_water(self) -> HighWater:
+        """The mark that all processes of this installation share."""
+        return HighWater(Path(self.settings.home) / HIGH_WATER, self.keys.log.verifier)
+
+    def ledger(self) -> Ledger:
+        """A ledger that was not started yet."""
+        return Ledger(
+            self.url,
+            self.keys,
+            high_water=self.high_water,
+            group_max=self.settings.group_max,
+            skew=self.settings.clock_skew_seconds,
+            clock=self.clock,
+        )
+
+
+@dataclass
+class Service:
+    """The open parts of a running process."""
+
+    settings: Settings
+    ledger: Ledger
+    desk: CitizensDesk
+    pool: AsyncConnectionPool[AsyncConnection[Any]]
+    follower: Follower
+    metrics: Metrics
+    steward: Steward | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, parts: Parts, metrics: Metrics) -> AsyncIterator[Self]:
+        """Start everything; on leaving, finish what is under way and close it."""
+        async with AsyncExitStack() as stack:
+            ledger = parts.ledger()
+            stack.push_async_callback(ledger.stop)
+            ledger.sequencer.on_group = metrics.groups.observe
+            await ledger.start()
+            pool = await stack.enter_async_context(reading_pool(parts.settings, parts.url))
+            follower = Follower(parts.url, pool)
+            await stack.enter_async_context(follower.running())
+            steward = None
+            if parts.background:
+                steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
+                await stack.enter_async_context(folding(parts.url))
+                await stack.enter_async_context(steward.running())
+            desk = CitizensDesk(ledger, parts.trust)
+            yield cls(parts.settings, ledger, desk, pool, follower, metrics, steward)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection on which several queries see the same moment, so that their numbers add up."""
+        async with self.pool.connection() as connection, connection.transaction():
+            yield connection
+
+
+def reading_pool(settings: Settings, url: str) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    """Connections that can only read."""
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        await connection.set_read_only(True)
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+
+    return AsyncConnectionPool(
+        conninfo(url, application_name="aiqyn queries"),
+        min_size=settings.pool_min,
+        max_size=settings.pool_max,
+        timeout=5.0,
+        kwargs={"autocommit": True},
+        configure=configure,
+        check=AsyncConnectionPool.check_connection if settings.database_url else None,
+        open=False,
+    )
+
+
+@asynccontextmanager
+async def folding(url: str) -> AsyncIterator[None]:
+    """The projections' runner in a thread of this process."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Runner(url).run, args=(stop,), name="projections", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.to_thread(thread.join)
+
+
+def service_of(request: Request) -> Service:
+    """The service that answers this request."""
+    service: Service = request.app.state.service
+    return service
