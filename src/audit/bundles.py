@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from audit.source import NotServedError, OversizedError, Source, read_tile
+from audit.source import NotServedError, OversizedError, Source, cut_tile, read_tile
 from ledger.errors import AiqynError
 from ledger.keys import VerifyingKey
 from ledger.statement import Event, SignatureInvalidError, open_event
-from ledger.tlog.merkle import HASH_SIZE, leaf_hash
+from ledger.tlog.merkle import leaf_hash
 from ledger.tlog.tiles import WIDTH, TileError, TilePath, parse_bundle, split_tile, tile_width
 
 AHEAD = 16
@@ -91,7 +91,7 @@ def _read(source: Source, index: int, start: int, size: int, find_key: FindKey) 
         bundle.entries = [_open(entry, find_key) for entry in entries[skip:]]
     tile = TilePath(0, index, width)
     try:
-        bundle.hashes = split_tile(read_tile(source, tile)[: width * HASH_SIZE], width)[skip:]
+        bundle.hashes = split_tile(cut_tile(read_tile(source, tile), width), width)[skip:]
     except (NotServedError, OversizedError) as error:
         bundle.tile_fault = ("tile-missing", f"The hash tile cannot be had: {error}")
     except TileError as error:

@@ -183,9 +183,9 @@ class History:
     def apply(self, position: int, event: Event, *, lawful: bool) -> None:
         """Fold one event that its issuer did sign.
 
-        ``lawful`` says that no rule objected. An unlawful step of a petition is taken as it was claimed,
-        so that one finding does not drag a hundred others behind it; an unlawful signature is not
-        counted, and an unlawful event of an organisation gives nobody a right.
+        Unless it is ``lawful``, a signature is not counted, and an organisation's event gives nobody a right.
+        An unlawful step of a petition is taken as it was claimed: otherwise one finding would drag a
+        hundred others behind it.
         """
         key = stream_key(event.stream)
         version = max(self._streams.get(key, 0) & _MAX_N, min(event.n, _MAX_N))

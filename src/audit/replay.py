@@ -13,14 +13,13 @@ from audit.bundles import Bundle, Opened, bundles, verifies
 from audit.findings import Finding, Findings
 from audit.history import History
 from audit.rules import Rulebook
-from audit.source import NotServedError, OversizedError, Source, read_tile
+from audit.source import NotServedError, OversizedError, Source, cut_tile, read_tile
 from audit.tree import Tree
 from ledger.errors import AiqynError
 from ledger.keys import MalformedKeyError, UnauthorisedIssuerError
 from ledger.statement import Event
 from ledger.tlog.checkpoint import Checkpoint
-from ledger.tlog.merkle import HASH_SIZE
-from ledger.tlog.tiles import WIDTH, TileError, TilePath, split_tile, tile_width
+from ledger.tlog.tiles import WIDTH, TileError, TilePath, root_from_tiles, split_tile, tile_width
 
 
 class Progress(NamedTuple):
@@ -89,8 +88,7 @@ class Replay:
                 self.broken_off = (
                     f"Only the first {self.size} of {checkpoint.size} entries could be replayed. {reason}"
                 )
-                self._report_differences(None)
-                return
+                break
         self._check_tiles_above(start, checkpoint.size)
         self._check_root(checkpoint)
 
@@ -133,15 +131,7 @@ class Replay:
             first, _, leaf, hashed = self._differs[-2]
             self._differs[-2:] = [(first, self._differs[-1][1], leaf, hashed)]
 
-    def _report_differences(self, root: bytes | None) -> None:
-        whole = root is not None
-        guilty = "either the entry or the tile was changed after it was logged"
-        if whole and self._tiles.root() == root:
-            guilty = (
-                "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
-            )
-        elif whole and self._entries.root() == root:
-            guilty = "the signed checkpoint vouches for the entry, so the tile is wrong"
+    def _report_differences(self, guilty: str) -> None:
         for first, last, leaf, hashed in self._differs:
             what = f"Entry {first} does" if first == last else f"Entries {first} to {last} do"
             self._find(
@@ -167,17 +157,16 @@ class Replay:
         span = 256**level
         first = tile.index * WIDTH * span
         try:
-            hashes = split_tile(read_tile(self._source, tile)[: tile.width * HASH_SIZE], tile.width)
+            hashes = split_tile(cut_tile(read_tile(self._source, tile), tile.width), tile.width)
         except (NotServedError, OversizedError) as error:
-            self._find(
-                "tile-missing", f"The hash tile cannot be had: {error}", first, first + tile.width * span - 1
-            )
+            reason = f"The hash tile cannot be had: {error}"
+            self._find("tile-missing", reason, first, first + tile.width * span - 1)
             return
         except TileError as error:
             self._find("tile-malformed", f"{tile.path}: {error}.", first, first + tile.width * span - 1)
             return
-        computed = self._tiles.hashes(level, tile.index, tile.width)
-        for at, (served, below) in enumerate(zip(hashes, computed, strict=True)):
+        # Where the replay broke off, there are fewer hashes to compare with.
+        for at, (served, below) in enumerate(zip(hashes, self._tiles.hashes(tile), strict=False)):
             if served != below:
                 self._find(
                     "tile-hash",
@@ -190,18 +179,38 @@ class Replay:
                 )
 
     def _check_root(self, checkpoint: Checkpoint) -> None:
-        self._report_differences(checkpoint.root)
-        if checkpoint.root in (self._entries.root(), self._tiles.root()):
-            return
-        self._find(
-            "tree-root",
-            f"The {checkpoint.size} entries do not make the root that the log signed: entries were changed, "
-            "added, removed or put in another order after they were logged.",
-            0 if checkpoint.size else None,
-            checkpoint.size - 1 if checkpoint.size else None,
-            signed=checkpoint.root.hex(),
-            recomputed=self._entries.root().hex(),
-        )
+        entries, tiles = self._entries.root(), self._tiles.root()
+        if self.broken_off is not None:
+            entries, tiles = None, self._root_of_tiles(checkpoint.size)
+        if tiles == checkpoint.root:
+            guilty = "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
+        elif entries == checkpoint.root:
+            guilty = "the signed checkpoint vouches for the entry, so the tile is wrong"
+        else:
+            guilty = "either the entry or the tile was changed after it was logged"
+        self._report_differences(guilty)
+        if checkpoint.root not in (entries, tiles):
+            recomputed = entries or tiles
+            self._find(
+                "tree-root",
+                f"The log's files do not make the root that the log signed for {checkpoint.size} entries: "
+                "entries were changed, added, removed or put in another order after they were logged.",
+                0 if checkpoint.size else None,
+                checkpoint.size - 1 if checkpoint.size else None,
+                signed=checkpoint.root.hex(),
+                recomputed=recomputed.hex() if recomputed else None,
+            )
+
+    def _root_of_tiles(self, size: int) -> bytes | None:
+        """What the hash tiles at the log's right edge make; None if they cannot be read."""
+
+        def read(level: int, index: int, width: int) -> bytes:
+            return cut_tile(read_tile(self._source, TilePath(level, index, width)), width)
+
+        try:
+            return root_from_tiles(read, size)
+        except (TileError, NotServedError, OversizedError):
+            return None
 
     # --- events ------------------------------------------------------------------------------
 
@@ -226,7 +235,7 @@ class Replay:
         lawful = True
         for rule, reason in self._rulebook.broken(position, event, self.history):
             self._find(rule.name, reason, position, event=event)
-            lawful = False
+            lawful = lawful and not rule.annuls
         self.history.apply(position, event, lawful=lawful)
 
     def _find(

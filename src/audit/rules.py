@@ -32,6 +32,8 @@ class Rule(NamedTuple):
     says: str
     check: Check
     facts: tuple[type[Fact], ...] = ()
+    annuls: bool = False
+    """Whether a signature that breaks it is not counted, and an organisation's event gives no right."""
 
 
 STATES_BEFORE: dict[type[Fact], tuple[str, ...]] = {
@@ -251,12 +253,14 @@ RULES: tuple[Rule, ...] = (
         "Signatures are given and taken back while the petition collects them.",
         signature_open,
         _SIGNATURES,
+        annuls=True,
     ),
     Rule(
         "signature-once",
         "A person signs a petition once; only what counts is removed.",
         signature_once,
         _SIGNATURES,
+        annuls=True,
     ),
 )
 

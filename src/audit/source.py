@@ -163,7 +163,7 @@ def read_checkpoint(source: Source) -> bytes:
 
 
 def read_tile(source: Source, tile: TilePath) -> bytes:
-    """A hash tile or an entry bundle, cut down by nothing.
+    """A hash tile or an entry bundle.
 
     A log may drop a partial tile once the full one exists (C2SP tlog-tiles): then the full one is
     returned, and the reader takes from its beginning what it needs.
@@ -178,3 +178,8 @@ def read_tile(source: Source, tile: TilePath) -> bytes:
             return source.read(f"log/{TilePath(tile.level, tile.index).path}", limit)
         except NotServedError:
             raise missing from None
+
+
+def cut_tile(data: bytes, width: int) -> bytes:
+    """The first ``width`` hashes where a full tile stands in for a partial one; else what was served."""
+    return data[: width * HASH_SIZE] if len(data) == WIDTH * HASH_SIZE else data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ledger.tlog.merkle import root_from_leaves
-from ledger.tlog.tiles import WIDTH, root_from_tiles
+from ledger.tlog.tiles import WIDTH, TilePath, root_from_tiles
 
 
 class Tree:
@@ -32,12 +32,14 @@ class Tree:
         if len(row) % WIDTH == 0:
             self._complete(level + 1, root_from_leaves(row[-WIDTH:]))
 
-    def hashes(self, level: int, index: int, width: int) -> list[bytes]:
-        """The hashes of a tile of level 1 or above, or of the last tile of level 0."""
-        row = self._edge if level == 0 else self._rows[level - 1]
-        start = 0 if level == 0 else index * WIDTH
-        return row[start : start + width]
+    def hashes(self, tile: TilePath) -> list[bytes]:
+        """Hashes of a tile of level 1 or above, or of the last tile of level 0; fewer if they are not there."""
+        if not tile.level:
+            return self._edge[: tile.width]
+        row = self._rows[tile.level - 1] if tile.level <= len(self._rows) else []
+        start = tile.index * WIDTH
+        return row[start : start + tile.width]
 
     def root(self) -> bytes:
         """Root at the present size."""
-        return root_from_tiles(lambda *tile: b"".join(self.hashes(*tile)), self.size)
+        return root_from_tiles(lambda *tile: b"".join(self.hashes(TilePath(*tile))), self.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -343,7 +344,7 @@ class Story:
                 answer = await http.post(self.signing_path, json=body)
                 if answer.status_code != httpx.codes.CREATED:
                     raise StoryError(f"a signature was answered {answer.status_code}: {answer.text[:500]}")
-                self._receipts.append(answer.json()["receipt"])
+                self._receipts.append(json.dumps(answer.json()["receipt"]).encode())
                 signed()
 
         async with httpx.AsyncClient(base_url=self._url, timeout=30) as http:

@@ -54,7 +54,14 @@ class Runner:
     leaves no trace. Not to be shared between threads.
     """
 
-    def __init__(self, url: str, projections: Sequence[Projection] = ALL, *, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        url: str,
+        projections: Sequence[Projection] = ALL,
+        *,
+        batch: int = BATCH,
+        poll: float = POLL_SECONDS,
+    ) -> None:
         """``url`` connects as the service's role; ``batch`` is the most entries in a transaction.
 
         ``poll`` is how many seconds pass before it looks without having been notified.

@@ -146,6 +146,8 @@ def test_a_log_that_grows_during_the_audit_is_followed(usual, tmp_path):
 def test_a_full_tile_stands_in_for_a_partial_one(long_log, tmp_path):
     folder = long_log.write(tmp_path)
     (folder / "log" / "checkpoint").write_bytes(long_log.checkpoint(300))
+    above = folder / "log" / "tile" / "1"  # no full tile can stand in for this one yet
+    (above / "000.p" / "1").write_bytes((above / "000.p" / "2").read_bytes()[:32])
     report = audit.run(folder, log_key=long_log.vkey)
     assert (report.status, report.findings, report.replayed) == ("clean", [], 300)
 

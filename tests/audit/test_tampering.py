@@ -111,7 +111,8 @@ def run(entries: list[bytes], *, rehash: bool, sign: bool, known: bool = False) 
             builder.write(folder)
             for tile in tiles_for_size(size):  # the checkpoint still signs for the old size
                 if tile.level is None:
-                    part = entries[tile.index * 256 :][: tile.width + (len(entries) - size > 0)]
+                    part = entries[tile.index * 256 :]
+                    part = part[:256] if tile.width == 256 else part  # too many or too few in the last one
                     data = b"".join(bundle([entry]) for entry in part)
                 else:
                     data = tile_bytes(tile, entries if rehash else builder.entries)

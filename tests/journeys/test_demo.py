@@ -1,0 +1,18 @@
+"""The demo tells its story to the end, and its exit status says that every step held."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_the_demo_holds_every_step(short_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "demo", "--exit", "--port", "0", "--home", str(short_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout
+    assert "aiqyn audit http://127.0.0.1:" in done.stdout
