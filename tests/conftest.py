@@ -6,6 +6,7 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def postgres() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
-def _migrated(postgres: EmbeddedServer) -> str:
+def migrated(postgres: EmbeddedServer) -> str:
     with connect(postgres.admin_url, application_name="tests", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {_TEMPLATE}")
     migrate(with_database(postgres.admin_url, _TEMPLATE))
@@ -63,16 +64,20 @@ def _migrated(postgres: EmbeddedServer) -> str:
 @pytest.fixture
 def empty_database(postgres: EmbeddedServer) -> Iterator[Database]:
     """A database without any migration."""
-    yield from _fresh(postgres, "template1")
+    with fresh(postgres, "template1") as database:
+        yield database
 
 
 @pytest.fixture
-def database(postgres: EmbeddedServer, _migrated: str) -> Iterator[Database]:
+def database(postgres: EmbeddedServer, migrated: str) -> Iterator[Database]:
     """A database with every migration, copied from one that was migrated once."""
-    yield from _fresh(postgres, _migrated)
+    with fresh(postgres, migrated) as database:
+        yield database
 
 
-def _fresh(postgres: EmbeddedServer, template: str) -> Iterator[Database]:
+@contextmanager
+def fresh(postgres: EmbeddedServer, template: str) -> Iterator[Database]:
+    """A database copied from ``template``, dropped afterwards."""
     name = f"test_{next(_numbers)}"
     with connect(postgres.admin_url, application_name="tests", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

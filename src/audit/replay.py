@@ -183,7 +183,9 @@ class Replay:
         if self.broken_off is not None:
             entries, tiles = None, self._root_of_tiles(checkpoint.size)
         if tiles == checkpoint.root:
-            guilty = "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
+            guilty = (
+                "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"
+            )
         elif entries == checkpoint.root:
             guilty = "the signed checkpoint vouches for the entry, so the tile is wrong"
         else:

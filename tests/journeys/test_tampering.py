@@ -14,6 +14,7 @@ from audit.source import NotServedError
 from ledger.store.reader import LogReader, NotInLogError
 from ledger.tlog.merkle import leaf_hash
 from ledger.tlog.tiles import parse_tile_path
+from tests.conftest import fresh
 from tests.ledger.ledgers import scene
 
 SIGNERS = 60
@@ -48,22 +49,20 @@ class InTransaction(LogReader):
         raise NotServedError(path)
 
 
+async def signed_by_many(database):
+    """A ledger with one petition; its log key and size."""
+    async with scene(database) as s:
+        petition = await s.limited()
+        for number in range(SIGNERS):
+            await s.sign(number, petition, region="71")
+        return str(s.ledger.keys.log.verifier), s.ledger.reader.size()
+
+
 @pytest.fixture(scope="module")
-def ledger(postgres, _migrated):
+def ledger(postgres, migrated):
     """A finished little ledger: its database's admin URL, its log key and its size."""
-    from tests.conftest import _fresh
-
-    for database in _fresh(postgres, _migrated):
-
-        async def story():
-            async with scene(database) as s:
-                petition = await s.limited()
-                for number in range(SIGNERS):
-                    await s.sign(number, petition, region="71")
-                return str(s.ledger.keys.log.verifier), s.ledger.reader.size()
-
-        key, size = asyncio.run(story())
-        yield database.admin_url, key, size
+    with fresh(postgres, migrated) as database:
+        yield database.admin_url, *asyncio.run(signed_by_many(database))
 
 
 def audit(connection, key):
