@@ -128,7 +128,9 @@ class Follower:
     async def _run(self) -> None:
         while True:
             try:
-                connection = await connect_async(self._url, application_name="aiqyn follower", autocommit=True)
+                connection = await connect_async(
+                    self._url, application_name="aiqyn follower", autocommit=True
+                )
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     while True:

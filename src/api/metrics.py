@@ -23,39 +23,49 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        own = {"registry": self._registry}
         self.requests = Histogram(
             "aiqyn_http_request_duration_seconds",
             "Requests by route, method and class of status, without streams.",
             ("route", "method", "status"),
             buckets=_SECONDS,
-            **own,
+            registry=self._registry,
         )
-        self.signings = Counter("aiqyn_signings", "Tries to sign a petition, by outcome.", ("outcome",), **own)
+        self.signings = Counter(
+            "aiqyn_signings", "Tries to sign a petition, by outcome.", ("outcome",), registry=self._registry
+        )
         self.groups = Histogram(
-            "aiqyn_append_group_events", "Events appended by one transaction.", buckets=_EVENTS, **own
+            "aiqyn_append_group_events",
+            "Events appended by one transaction.",
+            buckets=_EVENTS,
+            registry=self._registry,
         )
         self.feeds = Gauge(
-            "aiqyn_feed_clients", "Clients that follow the feed.", multiprocess_mode="livesum", **own
+            "aiqyn_feed_clients",
+            "Clients that follow the feed.",
+            multiprocess_mode="livesum",
+            registry=self._registry,
         )
         self.waiting = Gauge(
             "aiqyn_append_queue_length",
             "Commands that wait for the next append transaction.",
             multiprocess_mode="livesum",
-            **own,
+            registry=self._registry,
         )
         self.size = Gauge(
-            "aiqyn_log_size", "Entries in the log.", multiprocess_mode="mostrecent", **own
+            "aiqyn_log_size", "Entries in the log.", multiprocess_mode="mostrecent", registry=self._registry
         )
         self.lag = Gauge(
             "aiqyn_projection_lag_entries",
             "Entries that a projection has not folded yet.",
             ("projection",),
             multiprocess_mode="mostrecent",
-            **own,
+            registry=self._registry,
         )
         self.fatal = Gauge(
-            "aiqyn_append_stopped", "1 while nothing may be appended.", multiprocess_mode="livemax", **own
+            "aiqyn_append_stopped",
+            "1 while nothing may be appended.",
+            multiprocess_mode="livemax",
+            registry=self._registry,
         )
 
     def seen(self, route: str, method: str, status: int, seconds: float) -> None:

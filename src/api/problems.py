@@ -235,9 +235,7 @@ def respond(
     if document["status"] == HTTPStatus.UNAUTHORIZED:
         extra["www-authenticate"] = 'Bearer realm="aiqyn"'
     body = msgspec.json.encode(document, enc_hook=str)
-    response = Response(body, document["status"], headers=extra, media_type=MEDIA_TYPE)
-    response.headers["x-problem"] = error.code
-    return response
+    return Response(body, document["status"], headers=extra, media_type=MEDIA_TYPE)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,8 +84,8 @@ class Service:
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     follower: Follower
     metrics: Metrics
+    ledger_url: str
     steward: Steward | None = None
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     @asynccontextmanager
@@ -105,7 +105,7 @@ class Service:
                 await stack.enter_async_context(folding(parts.url))
                 await stack.enter_async_context(steward.running())
             desk = CitizensDesk(ledger, parts.trust)
-            yield cls(parts.settings, ledger, desk, pool, follower, metrics, steward)
+            yield cls(parts.settings, ledger, desk, pool, follower, metrics, parts.url, steward)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection[Any]]:

@@ -213,5 +213,3 @@ def opened(event: Event) -> OpenedEvent:
         event.iss, event.kid, event.at, event.jti, event.stream, event.n, event.facts.type,
         event.facts.version, data,
     )  # fmt: skip
-
-

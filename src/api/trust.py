@@ -34,7 +34,9 @@ class TrustsNobody(TrustStore):
         self, leaf: x509.Certificate, extra: Sequence[x509.Certificate], at: datetime.datetime
     ) -> Chain:
         """Refuses every certificate."""
-        raise CertificateUntrustedError("This service trusts no certificate authority yet; tell its operator.")
+        raise CertificateUntrustedError(
+            "This service trusts no certificate authority yet; tell its operator."
+        )
 
 
 def load_trust(folder: Path) -> TrustStore:

@@ -14,7 +14,7 @@ from audit.findings import Finding, Findings
 from audit.published import Listing, LogInfo, MalformedAnswerError, Numbers
 from audit.replay import OnProgress, Replay, known_roots
 from audit.report import Report
-from audit.rules import RULES, Rule, Rulebook
+from audit.rules import Rule, Rulebook
 from audit.source import Source, SourceError, open_source, read_checkpoint
 from ledger.errors import AiqynError
 from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -38,18 +38,20 @@ def run(
     *,
     log_key: str | VerifierKey | None = None,
     known: Iterable[bytes] = (),
-    rules: Iterable[Rule] = RULES,
+    more_rules: Iterable[Rule] = (),
     progress: OnProgress = lambda _: None,
 ) -> Report:
     """Audit the log at an address, in a folder or in a source of your own.
 
     ``log_key`` is the log's vkey, got from somewhere else than the log; ``known`` are signed checkpoints
-    that were seen earlier, which the log must still contain. Never raises for what is wrong with the log
-    or its server: the report says it. Raises :class:`ledger.tlog.note.NoteError` for a malformed key.
+    that were seen earlier, which the log must still contain; ``more_rules`` are your own.
+
+    Never raises for what is wrong with the log or its server: the report says it. Raises
+    :class:`ledger.tlog.note.NoteError` for a malformed key.
     """
     key = VerifierKey.parse(log_key) if isinstance(log_key, str) else log_key
     started, clock = datetime.now(UTC), time.monotonic()
-    audit = _Audit(Rulebook(rules), progress, key)
+    audit = _Audit(Rulebook(more_rules), progress, key)
     stopped: str | None = None
     name = str(getattr(place, "name", place))
     try:

@@ -33,14 +33,16 @@ def compare(numbers: Numbers, petition: Petition | None) -> Iterator[Finding]:
     published = petition.published_at is not None and petition.published_at <= as_of
     required = petition.required if published else None
     said.append(("published-threshold", "the threshold", numbers.required, required))
-    reached = petition.first_reached(required) if required is not None else None
-    if reached is not None and reached > as_of:
-        reached = None
     # That the threshold is reached is published once it is announced, which comes a moment later.
-    if numbers.reached_at is not None:
-        said.append(
-            ("published-threshold", "the position of the deciding signature", numbers.reached_at, reached)
-        )
+    if numbers.reached_at is not None and numbers.reached_at is not UNSET:
+        reached = petition.enough_at(as_of)
+        if reached is not None and reached == petition.published_at and required is not None:
+            # Enough had signed before: the deciding signature may be named as well as the publication.
+            reached = (
+                numbers.reached_at if numbers.reached_at == petition.first_reached(required) else reached
+            )
+        what = "the position at which the threshold was reached"
+        said.append(("published-threshold", what, numbers.reached_at, reached))
     for rule, what, published_value, recounted in said:
         if published_value is not UNSET and published_value != recounted:
             yield _finding(rule, numbers, what, published_value, recounted)

@@ -136,6 +136,24 @@ class Petition:
                 count -= 1
         return None
 
+    def enough_at(self, as_of: int) -> int | None:
+        """Position up to ``as_of`` from which on the published petition had reached its threshold.
+
+        That is the deciding signature; or the publication, where enough people had signed before it.
+        """
+        if self.required is None or self.published_at is None or self.published_at > as_of:
+            return None
+        count = 0
+        for position, change in zip(self._positions, self._changes, strict=True):
+            if position > self.published_at and count >= self.required:
+                return self.published_at
+            if position > as_of:
+                return None
+            count += 1 if change >> _KIND == SIGNED else -1
+            if position > self.published_at and count >= self.required:
+                return position
+        return self.published_at if count >= self.required else None
+
     def state_at(self, as_of: int) -> str | None:
         """Its state after the event at ``as_of``; None before it was submitted."""
         found = None

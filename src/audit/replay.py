@@ -179,9 +179,11 @@ class Replay:
                 )
 
     def _check_root(self, checkpoint: Checkpoint) -> None:
-        entries, tiles = self._entries.root(), self._tiles.root()
+        entries: bytes | None = None
         if self.broken_off is not None:
-            entries, tiles = None, self._root_of_tiles(checkpoint.size)
+            tiles = self._root_of_tiles(checkpoint.size)
+        else:
+            entries, tiles = self._entries.root(), self._tiles.root()
         if tiles == checkpoint.root:
             guilty = (
                 "the signed checkpoint vouches for the tile, so the entry was changed after it was logged"

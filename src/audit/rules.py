@@ -51,7 +51,7 @@ STATES_BEFORE: dict[type[Fact], tuple[str, ...]] = {
     events.PetitionDecided: ("considered",),
     events.PetitionOverdue: ("submitted", "considered"),
 }
-"""The states of a petition in which an event may happen to it (АППК as DOMAIN of the project gives it)."""
+"""The states of a petition in which an event may happen to it (АППК, amendments of Law 31-VIII)."""
 
 _SIGNATURE = re.compile(r"signature/[A-Za-z0-9_-]+/[A-Za-z0-9_-]{43}")
 
@@ -129,7 +129,7 @@ def publication(_position: int, event: Event, history: History) -> Iterator[str]
         )
 
 
-def threshold(_position: int, event: Event, history: History) -> Iterator[str]:
+def threshold(position: int, event: Event, history: History) -> Iterator[str]:
     """Support is announced with the petition's own threshold and the exact signature that reached it."""
     petition, facts = history.petitions.get(event.stream), event.facts
     if petition is None or petition.required is None or not isinstance(facts, events.PetitionSupported):
@@ -137,8 +137,11 @@ def threshold(_position: int, event: Event, history: History) -> Iterator[str]:
     if facts.required != petition.required:
         yield f"The threshold of {event.stream} is {petition.required}, not {facts.required}."
     reached = petition.first_reached(petition.required)
-    if reached is None:
-        yield f"{event.stream} never had {petition.required} signatures; it has {petition.count}."
+    if reached is None or petition.enough_at(position) is None:
+        yield (
+            f"Since its publication {event.stream} never had {petition.required} signatures; "
+            f"it has {petition.count}."
+        )
     elif facts.reached_at != reached:
         yield (
             f"Signature {petition.required} of {event.stream} stands at position {reached}, "
@@ -161,15 +164,15 @@ def closing(position: int, event: Event, history: History) -> Iterator[str]:
             f"{petition.counted(facts.as_of).count}, and {petition.count} before this event."
         )
     if isinstance(facts, events.PetitionNotSupported) and petition.required is not None:
-        yield from _reached_after_all(event, facts, petition, petition.required)
+        yield from _reached_after_all(position, event, facts, petition, petition.required)
 
 
 def _reached_after_all(
-    event: Event, facts: events.PetitionNotSupported, petition: Petition, required: int
+    position: int, event: Event, facts: events.PetitionNotSupported, petition: Petition, required: int
 ) -> Iterator[str]:
     if facts.required != required:
         yield f"The threshold of {event.stream} is {required}, not {facts.required}."
-    if (reached := petition.first_reached(required)) is not None:
+    if (reached := petition.enough_at(position)) is not None:
         yield f"{event.stream} reached its threshold of {required} at position {reached}, and keeps it."
 
 
@@ -223,6 +226,7 @@ RULES: tuple[Rule, ...] = (
         "Rights are registered as the rules for organisations say.",
         organisation,
         _ORGANISATION,
+        annuls=True,
     ),
     Rule(
         "petition-life",
@@ -268,8 +272,9 @@ RULES: tuple[Rule, ...] = (
 class Rulebook:
     """Rules by the type of event they look at."""
 
-    def __init__(self, rules: Iterable[Rule] = RULES) -> None:
-        self._rules = tuple(rules)
+    def __init__(self, more: Iterable[Rule] = ()) -> None:
+        """``more`` are an auditor's own rules, beside those that always hold."""
+        self._rules = (*RULES, *more)
         self._by_facts: dict[type[Fact], tuple[Rule, ...]] = {}
 
     def broken(self, position: int, event: Event, history: History) -> Iterator[tuple[Rule, str]]:

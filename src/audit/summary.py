@@ -19,13 +19,13 @@ _VERDICT = {
 
 def show(report: Report, console: Console) -> None:
     """Print the whole report."""
-    console.print(Padding(Group(_verdict(report), "", _checked(report)), (1, 2)))
+    console.print(Padding(Group(_verdict(report), "", _checked(report)), (1, 1)))
     for warning in report.warnings:
-        console.print(Padding(Text(f"⚠ {warning}", style="yellow"), (0, 2, 1, 2)))
+        console.print(Padding(Text(f"⚠ {warning}", style="yellow"), (0, 1, 1, 1)))
     if report.findings:
-        console.print(Padding(_findings(report), (0, 2, 1, 2)))
+        console.print(Padding(_findings(report), (0, 1, 1, 1)))
     if report.stopped:
-        console.print(Padding(Text(f"Stopped: {report.stopped}", style="yellow"), (0, 2, 1, 2)))
+        console.print(Padding(Text(f"Stopped: {report.stopped}", style="yellow"), (0, 1, 1, 1)))
 
 
 def _verdict(report: Report) -> Text:
@@ -36,14 +36,14 @@ def _verdict(report: Report) -> Text:
             f": all {_n(report.replayed)} entries are what the log signed, and every rule holds.", "default"
         )
     elif report.status == "findings":
-        text.append(f": {_n(report.total)} in {_n(report.replayed)} entries.", "default")
+        text.append(f": {_n(report.total)} in {_count(report.replayed, 'entry', 'entries')}.", "default")
     else:
         text.append(f": nothing wrong in the {_n(report.replayed)} entries that could be read.", "default")
     return text
 
 
 def _checked(report: Report) -> RenderableType:
-    table = Table.grid(padding=(0, 3))
+    table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("log", report.origin or report.source)
@@ -52,22 +52,24 @@ def _checked(report: Report) -> RenderableType:
     if report.log_key:
         table.add_row("key", f"{report.log_key} ({'pinned' if report.log_key_pinned else 'NOT pinned'})")
     if report.size is not None:
-        table.add_row("checkpoint", f"{_n(report.size)} entries, root {report.root}")
+        table.add_row("checkpoint", _count(report.size, "entry", "entries"))
+        table.add_row("root", report.root)
     if report.replayed:
         rate = f"{_n(round(report.replayed / report.seconds))} a second" if report.seconds else ""
         table.add_row(
             "replayed", f"positions 0 to {_n(report.replayed - 1)} in {report.seconds:.1f} s ({rate})"
         )
-        table.add_row("hashes", "each entry, each tile, the root")
+        if not report.stopped:
+            table.add_row("hashes", "each entry, each tile, the root")
         table.add_row("events", f"{_n(report.events)} readable, rightly issued and signed")
         table.add_row(
             "recount",
-            f"{_n(report.organisations)} organisations, {_n(report.petitions)} petitions, "
-            f"{_n(report.signatures)} signatures that count",
+            f"{_count(report.organisations, 'organisation')}, {_count(report.petitions, 'petition')}, "
+            f"{_count(report.signatures, 'signature')} counted",
         )
-        table.add_row(
-            "published", f"the numbers of {_n(report.compared)} petitions compared with the recount"
-        )
+    if report.compared:
+        numbers = _count(report.compared, "petition")
+        table.add_row("published", f"the numbers of {numbers} compared with the recount")
     return table
 
 
@@ -91,3 +93,7 @@ def printable(text: str) -> str:
 
 def _n(number: int) -> str:
     return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{_n(number)} {one if number == 1 else many or one + 's'}"

@@ -33,7 +33,7 @@ class Tree:
             self._complete(level + 1, root_from_leaves(row[-WIDTH:]))
 
     def hashes(self, tile: TilePath) -> list[bytes]:
-        """Hashes of a tile of level 1 or above, or of the last tile of level 0; fewer if they are not there."""
+        """Hashes of a tile of level 1 or above, or of level 0's last tile; fewer if they are not there."""
         if not tile.level:
             return self._edge[: tile.width]
         row = self._rows[tile.level - 1] if tile.level <= len(self._rows) else []

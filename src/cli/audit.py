@@ -18,6 +18,7 @@ from rich.text import Text
 import audit as auditing
 from audit.replay import Progress as Step
 from audit.summary import show
+from ledger.tlog.note import NoteError, VerifierKey
 
 
 class _RateColumn(TextColumn):
@@ -68,6 +69,10 @@ def audit(
 
     Exit status: 0 clean, 1 something is wrong (each finding names its position), 2 could not finish.
     """
+    try:
+        key = VerifierKey.parse(log_key) if log_key else None
+    except NoteError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--log-key") from error
     seen = [path.read_bytes() for path in known or ()]
     columns = (
         TextColumn("replaying"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), _RateColumn(),
@@ -80,9 +85,12 @@ def audit(
             findings = f"{step.findings} findings" if step.findings else ""
             bar.update(task, completed=step.done, total=step.total, findings=findings)
 
-        report = auditing.run(place, log_key=log_key, known=seen, progress=on_progress)
+        report = auditing.run(place, log_key=key, known=seen, progress=on_progress)
     if report_file is not None:
-        report_file.write_bytes(report.to_json())
+        try:
+            report_file.write_bytes(report.to_json())
+        except OSError as error:
+            typer.echo(f"aiqyn: the report was not written to {report_file}: {error.strerror}.", err=True)
     if as_json:
         typer.echo(report.to_json(), nl=False)
     else:

@@ -28,7 +28,11 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = (
     Subcommand("config", "cli.config", "config", "Show the settings in force and where they come from."),
+    Subcommand("init", "cli.init", "init", "Begin a ledger: the operator's keys and the first entries."),
     Subcommand("migrate", "cli.migrate", "migrate", "Bring the database to this version's schema."),
+    Subcommand("organisation", "cli.organisation", "organisation", "Register organisations and their keys."),
+    Subcommand("serve", "cli.serve", "serve", "Serve the ledger over HTTP."),
+    Subcommand("token", "cli.token", "token", "Make, list and revoke the tokens of organisations."),
 )
 
 # Installed by the extra `server` only. An auditor who calls a command that needs one is told so.

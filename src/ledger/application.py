@@ -242,7 +242,8 @@ class Ledger(Application[str]):
             entry = (await asyncio.to_thread(self.reader.entries, position, 1))[0][1]
             return Recorded(open_event(entry), position, appended, offset)
         fresh = list(pending)[offset]
-        return Recorded(open_event(fresh.state), position, appended, offset, fresh.public)
+        event = fresh.event or open_event(fresh.state)
+        return Recorded(event, position, appended, offset, fresh.public)
 
     async def done_before(self, command: CommandId) -> Recorded | None:
         """What a command brought about when it came the first time, if it did.

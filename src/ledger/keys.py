@@ -184,22 +184,29 @@ class Directory:
         return VerifyingKey(facts.root_key)
 
     def apply(self, event: Event) -> None:
-        """Fold one event, in log order; other rooms than ``organisation`` are passed over."""
+        """Fold one event, in log order.
+
+        Other rooms than ``organisation`` are passed over, and so is what a log that breaks the rules says
+        about an organisation that it did not register.
+        """
         facts = event.facts
+        if isinstance(facts, events.OrganisationRegistered):
+            first = not self._organisations
+            organisation = self._organisations.setdefault(event.stream, _Organisation(facts))
+            if first and facts.root_key is not None:
+                self.operator = event.stream
+                self._add_key(organisation, facts.root_key, ("operator",))
+            return
+        known = self._organisations.get(event.stream)
+        if known is None:
+            return
         match facts:
-            case events.OrganisationRegistered():
-                first = not self._organisations
-                organisation = self._organisations.setdefault(event.stream, _Organisation(facts))
-                if first and facts.root_key is not None:
-                    self.operator = event.stream
-                    self._add_key(organisation, facts.root_key, ("operator",))
             case events.OrganisationPopulationRecorded():
-                organisation = self._organisations[event.stream]
-                organisation.facts = replace_population(organisation.facts, facts.population)
+                known.facts = msgspec.structs.replace(known.facts, population=facts.population)
             case events.OrganisationKeyRegistered():
-                self._add_key(self._organisations[event.stream], facts.key, facts.roles)
+                self._add_key(known, facts.key, facts.roles)
             case events.OrganisationKeyRevoked():
-                self._organisations[event.stream].revoked.add(facts.kid)
+                known.revoked.add(facts.kid)
             case _:
                 pass
 
@@ -208,9 +215,3 @@ class Directory:
         self._by_kid.setdefault(key.kid, key)
         organisation.keys[key.kid] = (key, frozenset(roles))
 
-
-def replace_population(
-    facts: events.OrganisationRegistered, population: int
-) -> events.OrganisationRegistered:
-    """The organisation as it stands after a newer population figure."""
-    return msgspec.structs.replace(facts, population=population)

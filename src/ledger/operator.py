@@ -55,10 +55,32 @@ class OperatorKeys:
             vault or os.urandom(32),
         )
 
+    @classmethod
+    def complete(cls, settings: Settings) -> Self:
+        """The keys of a ledger that is about to begin: each file that is missing is made, the others are read.
+
+        May be interrupted anywhere and repeated. Never call it where the ledger has entries: what is
+        missing then must be restored.
+        """
+        fresh = cls.generate(settings.origin)
+        for path, text in fresh._files(settings).items():
+            if not path.exists():
+                _write(path, text)
+        return cls.load(settings)
+
     def save(self, settings: Settings) -> Path:
         """Write the files; a key that exists is never overwritten. Returns their folder."""
         folder = keys_folder(settings)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = self._files(settings)
+        for path in files:
+            if path.exists():
+                raise KeysError(f"{path} exists: these keys belong to a ledger already.")
+        for path, text in files.items():
+            _write(path, text)
+        return folder
+
+    def _files(self, settings: Settings) -> dict[Path, str]:
+        folder = keys_folder(settings)
         texts = {
             "log.key": self.log.to_skey(),
             "operator.key": self.root.seed(),
@@ -68,23 +90,7 @@ class OperatorKeys:
         files = {folder / name: text for name, text in texts.items()}
         if not settings.vault_key:
             files[settings.vault_key_file] = base64.b64encode(self.vault).decode("ascii")
-        for path in files:
-            if path.exists():
-                raise KeysError(f"{path} exists: these keys belong to a ledger already.")
-        for path, text in files.items():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        for parent in {path.parent for path in files}:  # a power cut must not lose the names either
-            descriptor = os.open(parent, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        return folder
+        return files
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -115,3 +121,23 @@ class OperatorKeys:
 def keys_folder(settings: Settings) -> Path:
     """Where the keys are."""
     return settings.home / "keys"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, durable, never over an existing file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(unfinished, path)
+    finally:
+        unfinished.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -89,12 +89,14 @@ class Disclosure:
     encoded: str
     name: str
     value: Any
+    digest: str
+    """What stands in ``_sd``: SHA-256 over the text form, base64url."""
 
     @classmethod
     def make(cls, name: str, value: Any) -> Disclosure:  # noqa: ANN401 - any JSON value
         """With a fresh salt of 128 bits."""
         salt = b64url(secrets.token_bytes(16))
-        return cls(b64url(_encoder.encode([salt, name, value])), name, value)
+        return cls._of(b64url(_encoder.encode([salt, name, value])), name, value)
 
     @classmethod
     def parse(cls, encoded: str) -> Disclosure:
@@ -107,12 +109,11 @@ class Disclosure:
             ) from error
         if len(salt) < 22:
             raise MalformedEventError(f"The salt of disclosure {name!r} has less than 128 bits.")
-        return cls(encoded, name, value)
+        return cls._of(encoded, name, value)
 
-    @property
-    def digest(self) -> str:
-        """What stands in ``_sd``: SHA-256 over the text form, base64url."""
-        return b64url(hashlib.sha256(self.encoded.encode("ascii")).digest())
+    @classmethod
+    def _of(cls, encoded: str, name: str, value: Any) -> Disclosure:  # noqa: ANN401 - any JSON value
+        return cls(encoded, name, value, b64url(hashlib.sha256(encoded.encode("ascii")).digest()))
 
     def __repr__(self) -> str:
         return f"Disclosure({self.name!r})"  # values are personal: they never reach a log line

@@ -109,27 +109,16 @@ def select(projections: tuple[Projection, ...], names: list[str]) -> tuple[Proje
     return tuple(known[name] for name in dict.fromkeys(names)) if names else projections
 
 
-# What the catalogue allows and PostgreSQL's types do not. A lawful event has none of it; a fold must still
-# not stop at it, because it is in the log for ever.
-
-
-def bigint(value: int) -> int:
-    """At most what a ``bigint`` holds."""
-    return min(value, MAX_BIGINT)
-
-
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def utc(value: datetime) -> datetime:
-    """In UTC; where that is a year outside Python's calendar, the calendar's first or last moment."""
+    """In UTC; where that is a year outside Python's calendar, the calendar's first or last moment.
+
+    No lawful event is so, but a fold must not stop at what is in the log for ever.
+    """
     try:
         return value.astimezone(UTC)
     except OverflowError:
         return EARLIEST if value.year == 1 else LATEST
-
-
-def text(value: str) -> str:
-    """Without the character U+0000."""
-    return value.replace("\x00", "\ufffd")

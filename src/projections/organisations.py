@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 
 from ledger import events
 from ledger.keys import key_id
-from projections.base import Projection, Table, bigint, day, instant, plain, text
+from projections.base import Projection, Table, day, instant, plain
 from projections.batch import Batch, LoggedEvent
 from projections.rows import load, upsert
 
@@ -99,15 +99,15 @@ def _apply(row: _Organisation, keys: dict[tuple[str, str], _Key], event: LoggedE
     match event.facts:
         case events.OrganisationRegistered() as facts if row.kind is None:
             row.kind, row.level, row.region = facts.kind, facts.level, facts.region
-            row.name_kk, row.name_ru = text(facts.names.kk), text(facts.names.ru)
-            row.name_en = None if facts.names.en is None else text(facts.names.en)
+            row.name_kk, row.name_ru = facts.names.kk, facts.names.ru
+            row.name_en = facts.names.en
             if row.counted_on is None and facts.population is not None:
-                row.population = bigint(facts.population)
+                row.population = facts.population
             row.registered_position, row.registered_time = position, time
             if facts.root_key is not None:
                 _register(keys, event, facts.root_key, ("operator",), "own")
         case events.OrganisationPopulationRecorded() as facts:
-            row.population, row.counted_on = bigint(facts.population), facts.counted_on
+            row.population, row.counted_on = facts.population, facts.counted_on
         case events.OrganisationKeyRegistered() as facts:
             _register(keys, event, facts.key, facts.roles, facts.custody)
         case events.OrganisationKeyRevoked() as facts:

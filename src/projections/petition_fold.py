@@ -16,7 +16,7 @@ import msgspec
 from psycopg import Cursor, sql
 
 from ledger import events
-from projections.base import Projection, Table, bigint, instant, plain, text, utc
+from projections.base import Projection, Table, instant, plain, utc
 from projections.batch import Batch, LoggedEvent
 from projections.counting import Change, petition_id
 from projections.rows import as_json, load, upsert
@@ -185,15 +185,15 @@ def _apply(row: Row, event: LoggedEvent) -> None:
         case events.PetitionAdmitted() as facts:
             row.state = "limited"
             row.admitted_position, row.admitted_time = position, time
-            row.needed, row.limited_until = bigint(facts.needed), utc(facts.limited_until)
+            row.needed, row.limited_until = facts.needed, utc(facts.limited_until)
         case events.PetitionLapsed():
             row.state = "lapsed"
             row.ended_position, row.ended_time = position, time
         case events.PetitionPublished() as facts:
             row.state = "collecting"
             row.published_position, row.published_time = position, time
-            row.required, row.collect_until = bigint(facts.required), utc(facts.collect_until)
-            row.population = None if facts.population is None else bigint(facts.population)
+            row.required, row.collect_until = facts.required, utc(facts.collect_until)
+            row.population = facts.population
         case events.PetitionSupported():
             row.state = "supported"
             row.supported_position, row.supported_time = position, time
@@ -210,10 +210,10 @@ def _apply(row: Row, event: LoggedEvent) -> None:
         case events.PetitionRegistered() as facts:
             row.state = "considered"
             row.registered_position, row.registered_time = position, time
-            row.number, row.consider_until = text(facts.number), utc(facts.consider_until)
+            row.number, row.consider_until = facts.number, utc(facts.consider_until)
         case events.PetitionWorkingGroupFormed() as facts:
             row.group_position, row.group_time = position, time
-            row.group_members, row.author_invited = bigint(facts.members), facts.author_invited
+            row.group_members, row.author_invited = facts.members, facts.author_invited
         case events.PetitionDraftPublished() as facts:
             row.draft_position, row.draft_time = position, time
             row.draft_outcome, row.discuss_until = facts.outcome, utc(facts.discuss_until)
@@ -232,11 +232,16 @@ def _apply(row: Row, event: LoggedEvent) -> None:
     row.note_thresholds(position)
 
 
-_ADD = (
-    "INSERT INTO {table} AS t SELECT * FROM json_populate_recordset(NULL::{table}, %s::json)"
-    " ON CONFLICT (petition, {key}) DO UPDATE SET signed = t.signed + excluded.signed,"
-    " withdrawn = t.withdrawn + excluded.withdrawn, voided = t.voided + excluded.voided"
-)
+# Not an upsert: that would try the bare difference against the table's constraints before it adds it.
+_ADD = """
+    MERGE INTO {table} t USING json_populate_recordset(NULL::{table}, %s::json) d
+    ON t.petition = d.petition AND t.{key} = d.{key}
+    WHEN MATCHED THEN UPDATE SET
+        signed = t.signed + d.signed, withdrawn = t.withdrawn + d.withdrawn, voided = t.voided + d.voided
+    WHEN NOT MATCHED THEN
+        INSERT (petition, {key}, signed, withdrawn, voided)
+        VALUES (d.petition, d.{key}, d.signed, d.withdrawn, d.voided)
+"""
 
 
 def _save_breakdowns(cursor: Cursor[Any], changes: Iterable[Change]) -> None:

@@ -370,7 +370,7 @@ def test_an_auditor_can_add_a_rule(tmp_path):
     foreign = audit.rules.Rule(
         "no-kk", "No signature in Kazakh.", lambda *_: ["It is in Kazakh."], (events.PetitionSigned,)
     )
-    report = audit.run(builder.write(tmp_path), log_key=builder.vkey, rules=[*RULES, foreign])
+    report = audit.run(builder.write(tmp_path), log_key=builder.vkey, more_rules=[foreign])
     assert [finding.rule for finding in report.findings] == ["no-kk", "no-kk"]
 
 

@@ -135,3 +135,14 @@ def test_an_unknown_petition_has_empty_breakdowns(ledger, query):
     ledger.collecting(petition(1))
     found = ask(ledger, query, petition(2))
     assert (found.items, found.count, found.as_of) == ((), 0, ledger.head)
+
+
+def test_a_withdrawal_that_comes_in_a_later_batch_is_counted(ledger):
+    ledger.collecting(petition(1))
+    ledger.sign(petition(1), 1, "75")
+    assert ask(ledger, petitions.get, petition(1)).count == 1
+    ledger.remove(petition(1), 1)
+    found = ask(ledger, petitions.get, petition(1))
+    assert (found.count, found.signed, found.withdrawn) == (0, 1, 1)
+    (region,) = ask(ledger, petitions.by_region, petition(1)).items
+    assert (region.region, region.count) == ("75", 0)

@@ -14,6 +14,7 @@ from ledger.keys import SigningKey
 from ledger.statement import Disclosure, Event, seal
 from ledger.store.database import connect, connect_async
 from ledger.tlog.merkle import leaf_hash
+from projections import ALL
 from projections.runner import Runner
 
 KEY = SigningKey.from_seed(b64url(bytes(range(32))))
@@ -79,7 +80,15 @@ class WrittenLedger:
         """Position of the last entry."""
         return len(self.events) - 1
 
-    def add(self, stream: str, facts: events.Fact, *, at: datetime | None = None, **texts: Any) -> int:  # noqa: ANN401
+    def add(
+        self,
+        stream: str,
+        facts: events.Fact,
+        *,
+        at: datetime | None = None,
+        n: int | None = None,
+        **texts: Any,
+    ) -> int:
         """Append one event; ``texts`` are values of its disclosures. Returns its position."""
         self._versions[stream] += 1
         names = sorted(facts.public | facts.restricted)
@@ -88,7 +97,7 @@ class WrittenLedger:
             facts,
             iss=OPERATOR,
             stream=stream,
-            n=self._versions[stream],
+            n=n or self._versions[stream],
             at=at or START + timedelta(seconds=len(self.events)),
             key=KEY,
             disclosures=disclosures,
@@ -98,7 +107,7 @@ class WrittenLedger:
         self.events[-1] = event
         return self.head
 
-    def sign(self, petition_id: str, who: int, region: str | None = None, **more: Any) -> int:  # noqa: ANN401
+    def sign(self, petition_id: str, who: int, region: str | None = None, **more: Any) -> int:
         """That person signs that petition."""
         return self.add(f"signature/{petition_id}/{person(who)}", signed(region), **more)
 
@@ -117,7 +126,8 @@ class WrittenLedger:
         """Append any bytes."""
         position = len(self.events)
         self._connection.execute(
-            "INSERT INTO ledger.entries (position, stream, n, type, entry, leaf) VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO ledger.entries (position, stream, n, type, entry, leaf)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
             [position, stream, n, type_, entry, leaf_hash(entry)],
         )
         for disclosure in disclosures or ():
@@ -128,21 +138,32 @@ class WrittenLedger:
         self.events.append(None)  # type: ignore[arg-type]
         return position
 
+    def clear(self) -> None:
+        """Begin a new history."""
+        tables = ", ".join(f"projections.{table.name}" for projection in ALL for table in projection.tables)
+        self.execute(
+            "ALTER TABLE ledger.entries DISABLE TRIGGER append_only;"
+            f"TRUNCATE ledger.entries, ledger.disclosures, projections.positions, {tables} CASCADE;"
+            "ALTER TABLE ledger.entries ENABLE TRIGGER append_only"
+        )
+        self.events.clear()
+        self._versions.clear()
+
     def forget(self, position: int) -> None:
         """Take an event's public disclosures away."""
         self._connection.execute("DELETE FROM ledger.disclosures WHERE position = %s", [position])
 
-    def execute(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+    def execute(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask, or change, the database as its owner."""
         cursor = self._connection.execute(query.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 
-def ask(ledger: WrittenLedger, query: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+def ask(ledger: WrittenLedger, query: Callable[..., Awaitable[Any]], *arguments: Any, **options: Any) -> Any:
     """Fold what was written, then put a question as a server would."""
     Runner(ledger.url).catch_up()
 
-    async def answer() -> Any:  # noqa: ANN401
+    async def answer() -> Any:
         connection = await connect_async(ledger.url, application_name="tests")
         async with connection:
             return await query(connection, *arguments, **options)

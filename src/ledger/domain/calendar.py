@@ -84,7 +84,7 @@ def midnight_after(day: date) -> datetime:
 
 @cache
 def _public_holidays(year: int) -> frozenset[date]:
-    # Complete before anybody sees it: the package fills its own table while it is asked, which threads notice.
+    # Complete before anybody sees it: the package fills its own table while it is asked, and threads notice.
     return frozenset(holidays.country_holidays("KZ", years=year, expand=False))
 
 

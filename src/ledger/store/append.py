@@ -9,7 +9,7 @@ from typing import Any
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
 from ledger.errors import AiqynError, FatalError
-from ledger.statement import Disclosure
+from ledger.statement import Disclosure, Event
 from ledger.tlog.merkle import GrowingTree
 from ledger.tlog.proof import TlogProof
 
@@ -57,6 +57,8 @@ class SealedEvent(StoredEvent):
     """A sealed event on its way into the ledger, in the eventsourcing library's terms."""
 
     iat: int | None = None
+    event: Event | None = None
+    """The same event, opened."""
     public: tuple[Disclosure, ...] = ()
     sealed: bytes | None = None
     """The restricted disclosures, encrypted for the vault."""

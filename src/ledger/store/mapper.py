@@ -42,6 +42,7 @@ class LedgerMapper(Mapper[str]):
             topic=event.facts.type,
             state=event.entry,
             iat=event.iat,
+            event=event,
             public=tuple(d for d in by.disclosures if d.name in event.facts.public),
         )
 

@@ -28,7 +28,7 @@ from ledger.tlog.merkle import Frontier, GrowingTree, leaf_hash
 from ledger.tlog.note import SignerKey
 
 CHANNEL = "ledger"
-"""Notified once for each group."""
+"""Notified once for each group, by ``_HEAD``."""
 
 _LOCK = "SELECT size, frontier FROM ledger.head FOR UPDATE"
 _VERSIONS = """
@@ -51,10 +51,10 @@ _NODES = "INSERT INTO ledger.nodes SELECT * FROM unnest(%b::int2[], %b::int8[], 
 _REMEMBER = """
     INSERT INTO ledger.commands (scope, key, request, position, events)
     SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::int8[], %b::int4[])"""
-_HEAD = f"""
+_HEAD = """
     WITH head AS (UPDATE ledger.head SET size = %b, frontier = %b RETURNING size),
          signed AS (INSERT INTO ledger.checkpoints (size, root, note) SELECT size, %b, %b FROM head)
-    SELECT pg_notify('{CHANNEL}', '')"""
+    SELECT pg_notify('ledger', '')"""
 
 Outcome = Appended | Exception
 

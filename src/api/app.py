@@ -1,0 +1,105 @@
+"""The application: every route, what stands before them, and what is open while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import psycopg
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from api import (
+    citizens,
+    commands,
+    entries,
+    feed,
+    health,
+    log,
+    meanings,
+    organisations,
+    petitions,
+    signing,
+    streams,
+)
+from api.metrics import Metrics
+from api.middleware import BodyLimit, Cors, Head, Observed
+from api.openapi import complete
+from api.problems import on_database_error, on_error, on_http_error, on_validation_error
+from api.service import Parts, Service
+from ledger.errors import AiqynError
+
+TAGS = [
+    {"name": "petitions", "description": "Petitions, their numbers and their signatures, for everybody."},
+    {"name": "citizens", "description": "Filing, signing and taking back, by electronic signature alone."},
+    {"name": "organisations", "description": "Institutions: who they are, and the events that they post."},
+    {"name": "log", "description": "The ledger itself: entries, proofs, tiles, and a feed of events."},
+    {"name": "operation", "description": "For those who run the service."},
+]
+ROUTERS = (
+    petitions.router, citizens.router, commands.router, organisations.router, streams.router,
+    entries.router, feed.router, health.router, meanings.router,
+)  # fmt: skip
+PLAIN = (signing.ROUTE, *log.ROUTES)
+
+
+class _App(FastAPI):
+    """FastAPI, with the plain routes and the shapes in its description."""
+
+    def openapi(self) -> dict[str, object]:
+        """The OpenAPI document, made once."""
+        if not self.openapi_schema:
+            plain: dict[str, dict[str, object]] = {}
+            for route in PLAIN:
+                plain.setdefault(route.path_format, {})[route.method] = route.operation
+            self.openapi_schema = complete(self, plain)
+        return self.openapi_schema
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application over these parts; they are opened when it starts and closed when it stops."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Service.open(parts, metrics) as service:
+            app.state.service = service
+            yield
+
+    app = _App(
+        title="Aiqyn",
+        summary="A publicly verifiable ledger of petitions",
+        description="Every signature and every step is a sealed event in an append-only log. What is read here "
+        "follows from that log and can be recounted from it: see `/log/` and `aiqyn audit`.",
+        version=version("aiqyn"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        openapi_tags=TAGS,
+        openapi_url=None,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    for route in PLAIN:
+        app.router.routes.append(route)
+    for router in ROUTERS:
+        app.include_router(router)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(app.openapi(), headers={"cache-control": "public, max-age=300"})
+
+    app.add_exception_handler(AiqynError, on_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(psycopg.OperationalError, on_database_error)
+    # The last one added stands outermost.
+    app.add_middleware(BodyLimit, limit=parts.settings.body_limit_bytes)
+    app.add_middleware(Cors, origins=parts.settings.cors_origins)
+    app.add_middleware(Head)
+    app.add_middleware(Observed, metrics=metrics)
+    return app

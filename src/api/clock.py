@@ -1,0 +1,206 @@
+"""The steward of time and numbers: what they bring about becomes an event, said by the operator's clock key.
+
+It reads the petitions projection, declares what is due, and remembers nothing that matters: whoever starts it
+again, or runs several of it, gets each event once, because the aggregates' rules and the streams' versions
+refuse a second one. An end for want of signatures is only recorded if nobody signed since they were counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from ledger import events
+from ledger.application import Ledger, NotFoundError
+from ledger.domain import terms
+from ledger.domain.aggregate import NotAllowedError
+from ledger.domain.signature import petition_stream
+from ledger.domain.terms import NoTermError
+from ledger.errors import AiqynError, FatalError
+from ledger.events import Fact
+from ledger.store.append import Quiet, StreamConflictError
+from ledger.store.database import DatabaseUnavailableError, connect_async
+from projections.positions import CHANNEL
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.1
+"""Between two looks, however often the projections move."""
+BACKOFF_SECONDS = 2.0
+
+
+class _Due(msgspec.Struct, frozen=True):
+    """A petition for which something may be due, as of one position."""
+
+    id: str
+    state: str
+    body: str
+    count: int
+    as_of: int
+    moderate_until: datetime
+    moderation_overdue: int | None
+    limited_until: datetime | None
+    needed_at: int | None
+    required: int | None
+    collect_until: datetime | None
+    reached_at: int | None
+    consider_until: datetime | None
+    consideration_overdue: int | None
+
+    @property
+    def stream(self) -> str:
+        return petition_stream(self.id)
+
+
+_DUE = """
+    SELECT t.id::text AS id, t.state, t.body, t.count, p.position AS as_of, t.moderate_until,
+           t.moderation_overdue, t.limited_until, t.needed_at, t.required, t.collect_until, t.reached_at,
+           t.consider_until, t.consideration_overdue
+    FROM projections.petitions t, projections.positions p
+    WHERE p.name = 'petitions' AND t.submitted_position IS NOT NULL AND (
+        t.state = 'submitted' AND t.moderate_until <= %(now)s AND t.moderation_overdue IS NULL
+        OR t.state = 'limited' AND (t.needed_at IS NOT NULL OR t.limited_until <= %(now)s)
+        OR t.state = 'collecting' AND (t.reached_at IS NOT NULL OR t.collect_until <= %(now)s)
+        OR t.state = 'considered' AND t.consider_until <= %(now)s AND t.consideration_overdue IS NULL)
+    ORDER BY t.position
+    LIMIT 1000"""
+
+# The deciding signature itself: where a petition is published with enough of them, the projection notes the
+# moment at which they began to be enough instead.
+_REACHED = """
+    SELECT min(position) FROM (
+        SELECT position, change, sum(change) OVER (ORDER BY position) AS total FROM (
+            SELECT position, 1 AS change FROM projections.signatures WHERE petition = %(petition)s
+            UNION ALL
+            SELECT position, -1 FROM projections.removals WHERE petition = %(petition)s) changes) totals
+    WHERE change = 1 AND total = %(required)s"""
+
+
+class Steward:
+    """Declares what is due. Belongs to the event loop of its ledger."""
+
+    def __init__(self, ledger: Ledger, url: str, *, interval: float = 5.0) -> None:
+        """``interval``: seconds between looks without a notification."""
+        self._ledger = ledger
+        self._url = url
+        self._interval = interval
+        self._declared: dict[str, int] = {}
+        """Stream → position of our last event, which the projection may not know yet."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run beside the block."""
+        task = asyncio.create_task(self.run(), name="clock")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, FatalError):
+                await task
+
+    async def run(self) -> None:
+        """For ever; outlives the database's restarts. Raises only :class:`FatalError`."""
+        while True:
+            try:
+                connection = await connect_async(self._url, application_name="aiqyn clock", autocommit=True)
+                async with connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    while True:
+                        await self.catch_up(connection)
+                        await asyncio.sleep(PAUSE_SECONDS)
+                        async for _ in connection.notifies(timeout=self._interval, stop_after=1):
+                            pass
+            except (psycopg.Error, DatabaseUnavailableError, OSError) as error:
+                log.warning("the clock waits for the database: %s", type(error).__name__)
+                await asyncio.sleep(BACKOFF_SECONDS)
+
+    async def catch_up(self, connection: AsyncConnection[Any]) -> int:
+        """Declare everything that is due now; returns how many events that were."""
+        now = self._ledger.now()
+        async with connection.cursor(row_factory=class_row(_Due)) as cursor:
+            await cursor.execute(_DUE, {"now": now}, prepare=True)
+            due = await cursor.fetchall()
+        if due:
+            await self._ledger.refresh()
+        declared = 0
+        for petition in due:
+            if self._declared.get(petition.stream, -1) <= petition.as_of:
+                self._declared.pop(petition.stream, None)
+                declared += await self._declare(connection, petition, now)
+        return declared
+
+    async def _declare(self, connection: AsyncConnection[Any], petition: _Due, now: datetime) -> bool:
+        try:
+            found = await self._due(connection, petition, now)
+            if found is None:
+                return False
+            facts, quiet = found
+            recorded = await self._ledger.declare(petition.stream, facts, quiet=quiet)
+        except FatalError:
+            raise
+        except (StreamConflictError, NotAllowedError, NotFoundError) as lost:
+            # Somebody was faster, or signed meanwhile: the projection will show what is due then.
+            log.debug("not declared for %s: %s", petition.stream, lost.code)
+            return False
+        except NoTermError as missing:
+            log.error("%s waits: %s", petition.stream, missing)
+            return False
+        except AiqynError as error:
+            log.warning("not declared for %s, to be tried again: %s", petition.stream, error.code)
+            return False
+        self._declared[petition.stream] = recorded.position
+        log.info("%s: %s at position %d", petition.stream, facts.type, recorded.position)
+        return True
+
+    async def _due(
+        self, connection: AsyncConnection[Any], petition: _Due, now: datetime
+    ) -> tuple[Fact, Quiet | None] | None:
+        """What is due, and what must not have happened since it was counted."""
+        unsigned_since = Quiet(f"signature/{petition.id}/", petition.as_of)
+        match petition.state:
+            case "submitted":
+                return events.PetitionOverdue(step="moderation", due=petition.moderate_until), None
+            case "considered" if petition.consider_until is not None:
+                return events.PetitionOverdue(step="consideration", due=petition.consider_until), None
+            case "limited" if petition.needed_at is not None:
+                return self._publication(petition, now), None
+            case "limited":
+                return events.PetitionLapsed(count=petition.count, as_of=petition.as_of), unsigned_since
+            case "collecting" if petition.required is None:
+                return None
+            case "collecting" if petition.reached_at is not None:
+                return await self._support(connection, petition)
+            case "collecting":
+                facts = events.PetitionNotSupported(
+                    count=petition.count, required=petition.required or 0, as_of=petition.as_of
+                )
+                return facts, unsigned_since
+            case _:
+                return None
+
+    def _publication(self, petition: _Due, now: datetime) -> Fact:
+        required, population = terms.threshold(self._ledger.require_body(petition.body), now)
+        return events.PetitionPublished(
+            required=required, population=population, collect_until=terms.collect_until(now)
+        )
+
+    async def _support(
+        self, connection: AsyncConnection[Any], petition: _Due
+    ) -> tuple[Fact, Quiet | None] | None:
+        if petition.required is None or petition.reached_at is None:
+            return None
+        asked = {"petition": petition.id, "required": petition.required}
+        row = await (await connection.execute(_REACHED, asked)).fetchone()
+        if row is None or row[0] is None:
+            return None  # the signatures' projection stands behind that of the petitions
+        return events.PetitionSupported(required=petition.required, reached_at=row[0]), None

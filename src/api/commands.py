@@ -1,0 +1,96 @@
+"""What organisations do: post an event, sealed with their own key or as plain JSON under a token."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api import examples
+from api.citizens import READING_ERRORS, record
+from api.codec import JSON, decode, media_type
+from api.idempotency import PreconditionError, command_id, expected_version
+from api.openapi import describe
+from api.problems import MediaTypeError
+from api.service import service_of
+from api.shapes import EventRequest, RecordedDocument
+from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
+from ledger.application import InvalidCommandError
+from ledger.domain.aggregate import NotAllowedError
+from ledger.domain.petition import AnotherBodyError
+from ledger.domain.terms import NoTermError
+from ledger.events import MalformedEventError, UnknownEventTypeError
+from ledger.keys import UnauthorisedIssuerError
+from ledger.statement import DisclosureMismatchError, SignatureInvalidError, open_event, split_presentation
+from ledger.store.append import ClockSkewError, StreamConflictError
+
+router = APIRouter(tags=["organisations"])
+
+SD_JWT = "application/sd-jwt"
+_DESCRIBED = describe(
+    "Post an event",
+    """Either plain JSON under a token (`Authorization: Bearer …`), which the gateway's key seals in the
+    organisation's name; or `application/sd-jwt`: an event sealed with a key that the organisation registered,
+    followed by its disclosures, `jwt~disclosure~…~`, without a token. `If-Match` names the version of the
+    stream that the decision was taken on; the answer's `ETag` is the version behind it.""",
+    status=201,
+    gives=RecordedDocument,
+    example=examples.REJECTED,
+    takes={
+        JSON: (EventRequest, examples.EVENT_REQUEST),
+        SD_JWT: ({"type": "string"}, examples.SD_JWT),
+    },
+    conflict=True,
+    errors=[
+        *READING_ERRORS, PreconditionError, TokenMissingError, TokenInvalidError, UnauthorisedIssuerError,
+        AnotherBodyError, NotAllowedError, StreamConflictError, InvalidCommandError, NoTermError,
+        MalformedEventError, UnknownEventTypeError, SignatureInvalidError, DisclosureMismatchError,
+        ClockSkewError,
+    ],
+)  # fmt: skip
+_DESCRIBED["openapi_extra"]["security"] = [{"token": []}, {}]
+
+
+@router.post("/v1/events", **_DESCRIBED)
+async def post_event(request: Request) -> Response:
+    """Record what an organisation says."""
+    match media_type(request):
+        case "application/json":
+            return await _tell(request)
+        case "application/sd-jwt":
+            return await _post(request)
+        case _:
+            raise MediaTypeError(f"Send the event as {JSON} or as {SD_JWT}.")
+
+
+async def _tell(request: Request) -> Response:
+    service = service_of(request)
+    async with service.pool.connection() as connection:
+        organisation = await organisation_of(connection, request)
+    body = await request.body()
+    asked = decode(body, EventRequest)
+    command = command_id(request, body, organisation)
+    await service.ledger.refresh()
+    work = service.ledger.tell(
+        organisation,
+        asked.stream,
+        asked.type,
+        asked.data,
+        asked.disclosures,
+        expected=expected_version(request),
+        command=command,
+    )
+    return await record(service, command, work)
+
+
+async def _post(request: Request) -> Response:
+    service = service_of(request)
+    body = await request.body()
+    try:
+        text = body.decode("ascii")
+    except UnicodeDecodeError:
+        raise MalformedEventError("An event is ASCII text: jwt~disclosure~…~.") from None
+    # Whose key it is stands in the event; that the event is theirs is checked before anything is recorded.
+    issuer = open_event(split_presentation(text)[0]).iss
+    command = command_id(request, body, f"sealed {issuer}"[:255])
+    work = service.ledger.post(text, expected=expected_version(request), command=command)
+    return await record(service, command, work)

@@ -1,0 +1,147 @@
+"""What the processes of the service share: a worker that serves, and how each of them ends.
+
+A process ends on SIGTERM or SIGINT, and when its parent is gone, however that went: nobody keeps a port
+that nobody watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+import uvicorn
+
+from ledger.config import Settings
+from ledger.errors import AiqynError
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10
+"""How long requests under way may take once the service stops."""
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line; only what our own code says, without arguments of exceptions' frames."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As JSON."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        if record.name == "api.access":
+            line |= json.loads(record.getMessage())
+        else:
+            line["message"] = record.getMessage()
+        if record.exc_info:
+            line["trace"] = _trace(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _trace(error: BaseException | None) -> list[str]:
+    """Where each error of a chain came from. Not what others' errors say: a driver quotes the values it was given."""
+    lines: list[str] = []
+    while error is not None:
+        said = f": {error}" if isinstance(error, AiqynError) else ""
+        lines.append(f"{type(error).__name__}{said}")
+        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        error = error.__cause__ or error.__context__
+    return lines
+
+
+def set_up_logging(settings: Settings) -> None:
+    """To standard error, from ``log_level`` on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    # Its lines would hold addresses and URLs.
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; for the main thread's event loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def watch_parent() -> None:
+    """Stop this process as soon as its parent is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
+
+
+class Server(uvicorn.Server):
+    """Ends the feeds before it waits for requests to end, because a feed never does."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop taking connections, finish the requests under way, stop."""
+        app: Any = self.config.app
+        service = getattr(app.state, "service", None)
+        if service is not None:
+            await service.follower.stop()
+        await super().shutdown(sockets=sockets)
+
+
+def make_server(app: Any) -> Server:  # noqa: ANN401 - an ASGI application
+    """A server without lines of its own in the log."""
+    return Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+    )
+
+
+def serve(settings: Settings, url: str, listening: socket.socket) -> None:
+    """A worker's life."""
+    watch_parent()
+    set_up_logging(settings)
+    from api.app import create_app
+    from api.service import Parts
+
+    server = make_server(create_app(Parts.load(settings, url)))
+    server.run(sockets=[listening])
+    # uvicorn answers a failed start by returning.
+    sys.exit(0 if server.started else 3)
+
+
+def work_in_background(settings: Settings, url: str) -> None:
+    """The life of the process that folds and keeps time."""
+    watch_parent()
+    set_up_logging(settings)
+    from api import background
+    from api.service import Parts
+
+    asyncio.run(background.run(Parts.load(settings, url)))

@@ -1,0 +1,152 @@
+"""``aiqyn organisation``: who takes part, said by the operator in the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import Annotated, Any, TypeVar, get_args
+
+import msgspec
+import typer
+
+from api.service import Parts
+from ledger import events
+from ledger.application import InvalidCommandError, Ledger, Recorded
+from ledger.config import load
+from ledger.keys import Directory, VerifyingKey
+from ledger.statement import Event, open_event
+from ledger.store.database import open_database
+
+F = TypeVar("F", bound=events.Fact)
+
+organisation = typer.Typer(no_args_is_help=True, help="Register organisations and their keys.")
+
+Slug = Annotated[str, typer.Argument(help="Name in addresses: organisation/SLUG.")]
+Roles = Annotated[list[str], typer.Option("--role", help="moderator or body; may be repeated.")]
+
+
+@organisation.command()
+def add(
+    slug: Slug,
+    kind: Annotated[str, typer.Option(help=", ".join(get_args(events.OrganisationKind)[1:]) + ".")],
+    level: Annotated[str, typer.Option(help=", ".join(get_args(events.Level)) + ".")],
+    name_kk: Annotated[str, typer.Option(help="Official name in Kazakh.")],
+    name_ru: Annotated[str, typer.Option(help="Official name in Russian.")],
+    name_en: Annotated[str, typer.Option(help="Name in English.")] = "",
+    region: Annotated[str, typer.Option(help="Two digits of ISO 3166-2:KZ.")] = "",
+    population: Annotated[int | None, typer.Option(help="People who live there.", min=0)] = None,
+    role: Roles = [],  # noqa: B006 - how Typer says that an option may be repeated
+) -> None:
+    """Register an organisation; with roles, the gateway may seal what it posts in plain JSON."""
+    facts = _valid(
+        events.OrganisationRegistered,
+        kind=kind,
+        level=level,
+        names={"kk": name_kk, "ru": name_ru} | ({"en": name_en} if name_en else {}),
+        **({"region": region} if region else {}),
+        **({"population": population} if population is not None else {}),
+    )
+    roles = _roles(role)
+    _record(lambda ledger: ledger.register_organisation(_slug(slug), facts, roles))
+
+
+@organisation.command("add-key")
+def add_key(
+    slug: Slug,
+    key: Annotated[str, typer.Argument(help="Its Ed25519 public key: 32 bytes in base64url.")],
+    role: Roles,
+) -> None:
+    """Register a key that the organisation holds itself, for events that it seals on its own."""
+    facts = events.OrganisationKeyRegistered(
+        key=VerifyingKey(key).public_key, roles=_roles(role), custody="own"
+    )
+    _declare(slug, facts)
+
+
+@organisation.command("revoke-key")
+def revoke_key(
+    slug: Slug,
+    kid: Annotated[str, typer.Argument(help="The key's id, as `aiqyn organisation list` shows it.")],
+    reason: Annotated[str, typer.Option(help=", ".join(get_args(events.RevocationReason)) + ".")],
+) -> None:
+    """Let a key issue nothing more; what it issued stays."""
+    _declare(slug, _valid(events.OrganisationKeyRevoked, kid=kid, reason=reason))
+
+
+@organisation.command("list")
+def list_organisations() -> None:
+    """List the organisations and the ids of their valid keys."""
+
+    async def read(ledger: Ledger) -> list[Recorded]:
+        streams: dict[str, list[Event]] = {}
+        for _, entry in await asyncio.to_thread(ledger.reader.organisations, -1):
+            event = open_event(entry)
+            streams.setdefault(event.stream, []).append(event)
+        for stream in sorted(streams):
+            _print(ledger.directory, stream, [event.facts for event in streams[stream]])
+        return []
+
+    _record(read)
+
+
+def _print(directory: Directory, stream: str, facts: list[events.Fact]) -> None:
+    found = directory.organisation(stream)
+    if found is None:
+        return
+    typer.echo(f"{stream}  {found.kind}, {found.level}  {found.names.ru}")
+    keys = [fact.key for fact in facts if isinstance(fact, events.OrganisationKeyRegistered)]
+    keys += [
+        fact.root_key for fact in facts if isinstance(fact, events.OrganisationRegistered) and fact.root_key
+    ]
+    for key in keys:
+        kid = VerifyingKey(key).kid
+        roles = directory.roles(stream, kid)
+        if roles:
+            typer.echo(f"  {kid}  {', '.join(sorted(roles))}")
+
+
+def _declare(slug: str, facts: events.Fact) -> None:
+    async def declare(ledger: Ledger) -> list[Recorded]:
+        by = ledger.issuance(ledger.operator, type(facts))
+        return [await ledger.record(f"organisation/{_slug(slug)}", facts, by)]
+
+    _record(declare)
+
+
+def _record(work: Callable[[Ledger], Awaitable[list[Recorded]]]) -> None:
+    """With a ledger of our own: a running service takes turns with it."""
+    settings = load().settings
+
+    async def run(parts: Parts) -> list[Recorded]:
+        ledger = parts.ledger()
+        await ledger.start()
+        try:
+            return await work(ledger)
+        finally:
+            await ledger.stop()
+
+    with closing(open_database(settings)) as urls:
+        for recorded in asyncio.run(run(Parts.load(settings, urls.url))):
+            typer.echo(f"{recorded.position}  {recorded.event.stream}  {recorded.event.facts.type}")
+
+
+def _slug(slug: str) -> str:
+    return slug.removeprefix("organisation/")
+
+
+def _roles(names: list[str]) -> tuple[events.Role, ...]:
+    allowed = ("moderator", "body")
+    for name in names:
+        if name not in allowed:
+            raise InvalidCommandError(
+                f"{name!r} is no role of an organisation: choose from {', '.join(allowed)}."
+            )
+    return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # checked above
+
+
+def _valid(kind: type[F], /, **fields: Any) -> F:  # noqa: ANN401 - values as typed at the command line
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidCommandError(f"This cannot be recorded: {error}.") from error
