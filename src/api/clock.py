@@ -77,13 +77,6 @@ _DUE = """
 
 # The deciding signature itself: where a petition is published with enough of them, the projection notes the
 # moment at which they began to be enough instead.
-_REACHED = """
-    SELECT min(position) FROM (
-        SELECT position, change, sum(change) OVER (ORDER BY position) AS total FROM (
-            SELECT position, 1 AS change FROM projections.signatures WHERE petition = %(petition)s
-            UNION ALL
-            SELECT position, -1 FROM projections.removals WHERE petition = %(petition)s) changes) totals
-    WHERE change = 1 AND total = %(required)s"""
 
 
 class Steward:
@@ -136,12 +129,12 @@ class Steward:
         for petition in due:
             if self._declared.get(petition.stream, -1) <= petition.as_of:
                 self._declared.pop(petition.stream, None)
-                declared += await self._declare(connection, petition, now)
+                declared += await self._declare(petition, now)
         return declared
 
-    async def _declare(self, connection: AsyncConnection[Any], petition: _Due, now: datetime) -> bool:
+    async def _declare(self, petition: _Due, now: datetime) -> bool:
         try:
-            found = await self._due(connection, petition, now)
+            found = self._due(petition, now)
             if found is None:
                 return False
             facts, quiet = found
@@ -162,9 +155,7 @@ class Steward:
         log.info("%s: %s at position %d", petition.stream, facts.type, recorded.position)
         return True
 
-    async def _due(
-        self, connection: AsyncConnection[Any], petition: _Due, now: datetime
-    ) -> tuple[Fact, Quiet | None] | None:
+    def _due(self, petition: _Due, now: datetime) -> tuple[Fact, Quiet | None] | None:
         """What is due, and what must not have happened since it was counted."""
         unsigned_since = Quiet(f"signature/{petition.id}/", petition.as_of)
         match petition.state:
@@ -176,15 +167,14 @@ class Steward:
                 return self._publication(petition, now), None
             case "limited":
                 return events.PetitionLapsed(count=petition.count, as_of=petition.as_of), unsigned_since
-            case "collecting" if petition.required is None:
-                return None
-            case "collecting" if petition.reached_at is not None:
-                return await self._support(connection, petition)
-            case "collecting":
-                facts = events.PetitionNotSupported(
-                    count=petition.count, required=petition.required or 0, as_of=petition.as_of
-                )
-                return facts, unsigned_since
+            case "collecting" if petition.required is not None:
+                required = petition.required
+                if petition.reached_at is not None:
+                    return events.PetitionSupported(required=required, reached_at=petition.reached_at), None
+                count, as_of = petition.count, petition.as_of
+                return events.PetitionNotSupported(
+                    count=count, required=required, as_of=as_of
+                ), unsigned_since
             case _:
                 return None
 
@@ -193,14 +183,3 @@ class Steward:
         return events.PetitionPublished(
             required=required, population=population, collect_until=terms.collect_until(now)
         )
-
-    async def _support(
-        self, connection: AsyncConnection[Any], petition: _Due
-    ) -> tuple[Fact, Quiet | None] | None:
-        if petition.required is None or petition.reached_at is None:
-            return None
-        asked = {"petition": petition.id, "required": petition.required}
-        row = await (await connection.execute(_REACHED, asked)).fetchone()
-        if row is None or row[0] is None:
-            return None  # the signatures' projection stands behind that of the petitions
-        return events.PetitionSupported(required=petition.required, reached_at=row[0]), None

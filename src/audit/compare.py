@@ -36,11 +36,6 @@ def compare(numbers: Numbers, petition: Petition | None) -> Iterator[Finding]:
     # That the threshold is reached is published once it is announced, which comes a moment later.
     if numbers.reached_at is not None and numbers.reached_at is not UNSET:
         reached = petition.enough_at(as_of)
-        if reached is not None and reached == petition.published_at and required is not None:
-            # Enough had signed before: the deciding signature may be named as well as the publication.
-            reached = (
-                numbers.reached_at if numbers.reached_at == petition.first_reached(required) else reached
-            )
         what = "the position at which the threshold was reached"
         said.append(("published-threshold", what, numbers.reached_at, reached))
     for rule, what, published_value, recounted in said:

@@ -136,16 +136,16 @@ def threshold(position: int, event: Event, history: History) -> Iterator[str]:
         return
     if facts.required != petition.required:
         yield f"The threshold of {event.stream} is {petition.required}, not {facts.required}."
-    reached = petition.first_reached(petition.required)
-    if reached is None or petition.enough_at(position) is None:
+    reached = petition.enough_at(position)
+    if reached is None:
         yield (
             f"Since its publication {event.stream} never had {petition.required} signatures; "
             f"it has {petition.count}."
         )
     elif facts.reached_at != reached:
         yield (
-            f"Signature {petition.required} of {event.stream} stands at position {reached}, "
-            f"not at {facts.reached_at}."
+            f"{event.stream} had its {petition.required} signatures from position {reached} on, "
+            f"not from {facts.reached_at}."
         )
 
 

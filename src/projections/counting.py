@@ -26,6 +26,9 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _known: dict[str, str] = {}
 
 
+Kind = Literal["signed", "withdrawn", "voided"]
+
+
 class Change(msgspec.Struct, gc=False):
     """One event that changed a count."""
 
@@ -33,7 +36,7 @@ class Change(msgspec.Struct, gc=False):
     petition: str
     """A UUID in lower case."""
     nullifier: str
-    kind: Literal["signed", "withdrawn", "voided"]
+    kind: Kind
     region: str | None
     """The one that the signer declared, also for a removal."""
     iat: int
@@ -73,8 +76,7 @@ class Counting:
         self._continued = frozenset(
             event.stream
             for event in events
-            if (event.n != 1 and isinstance(event.facts, PetitionSigned))
-            or isinstance(event.facts, SignatureWithdrawn | SignatureVoided)
+            if (event.n != 1 or type(event.facts) is not PetitionSigned) and event.facts.room == "signature"
         )
         return sorted(self._continued)
 

@@ -6,10 +6,10 @@ add up at every position.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,7 +18,7 @@ from psycopg import Cursor, sql
 from ledger import events
 from projections.base import Projection, Table, instant, plain, utc
 from projections.batch import Batch, LoggedEvent
-from projections.counting import Change, petition_id
+from projections.counting import Change, Kind, petition_id
 from projections.rows import as_json, load, upsert
 
 State = Literal[
@@ -28,6 +28,7 @@ State = Literal[
 UNKNOWN = "unknown"
 """Where a signature is counted whose signer declared no region."""
 _PREFIX = "petition/"
+K = TypeVar("K")
 
 
 class Row(msgspec.Struct, gc=False):
@@ -88,16 +89,21 @@ class Row(msgspec.Struct, gc=False):
 
     def note_thresholds(self, position: int) -> None:
         """Remember the first position at which the count was enough; it is never taken back."""
-        if self.state == "limited":
-            if self.needed_at is None and self.needed is not None and self.count >= self.needed:
+        if self.may_reach(0):
+            if self.state == "limited":
                 self.needed_at = position
-        elif (
-            self.state == "collecting"
-            and self.reached_at is None
-            and self.required is not None
-            and self.count >= self.required
-        ):
-            self.reached_at = position
+            else:
+                self.reached_at = position
+
+    def may_reach(self, more: int) -> bool:
+        """Whether ``more`` signatures would be the first to meet the threshold of its state."""
+        if self.state == "limited":
+            return self.needed_at is None and self.needed is not None and self.count + more >= self.needed
+        if self.state == "collecting":
+            return (
+                self.reached_at is None and self.required is not None and self.count + more >= self.required
+            )
+        return False
 
 
 FIELDS = Row.__struct_fields__
@@ -128,50 +134,62 @@ class Petitions(Projection):
 
     def project(self, cursor: Cursor[Any], batch: Batch) -> None:
         """Fold petitions' events and changes of counts in the order of the log."""
-        own = [
-            (event, id_)
-            for event in batch.events
-            if event.stream.startswith(_PREFIX) and (id_ := petition_id(event.stream.removeprefix(_PREFIX)))
-        ]
-        ids = {id_ for _, id_ in own} | {change.petition for change in batch.changes}
+        own: dict[str, list[LoggedEvent]] = defaultdict(list)
+        for event in batch.events:
+            if event.stream.startswith(_PREFIX) and (id_ := petition_id(event.stream.removeprefix(_PREFIX))):
+                own[id_].append(event)
+        changes: dict[str, list[Change]] = defaultdict(list)
+        for change in batch.changes:
+            changes[change.petition].append(change)
+        ids = own.keys() | changes.keys()
         if not ids:
             return
         rows = {id_: Row(id_) for id_ in ids}
         for row in load(cursor, Row, "petitions", "id", [UUID(id_) for id_ in ids]):
             row.id = str(row.id)  # the driver reads a UUID
             rows[row.id] = row
-        done = 0
-        for event, id_ in own:
-            upto = done
-            while upto < len(batch.changes) and batch.changes[upto].position < event.position:
-                upto += 1
-            _count(rows, batch.changes[done:upto])
-            done = upto
-            _apply(rows[id_], event)
-        _count(rows, batch.changes[done:])
+        regions: list[dict[str, Any]] = []
+        hours: list[dict[str, Any]] = []
+        for id_, row in rows.items():
+            counted = changes.get(id_, [])
+            _fold(row, own.get(id_, []), counted)
+            by_region = _tally(Counter([(change.region, change.kind) for change in counted]))
+            regions += [{"petition": id_, "region": r or UNKNOWN} | n for r, n in by_region.items()]
+            by_hour = _tally(Counter([(change.iat // 3600, change.kind) for change in counted]))
+            hours += [{"petition": id_, "hour": _hour(h)} | n for h, n in by_hour.items()]
         upsert(cursor, "petitions", ("id",), rows.values())
-        _save_breakdowns(cursor, batch.changes)
+        _add(cursor, "petition_regions", "region", regions)
+        _add(cursor, "petition_hours", "hour", hours)
 
 
-def _count(rows: dict[str, Row], changes: Sequence[Change]) -> None:
-    for change in changes:
-        row = rows[change.petition]
-        row.position = change.position
-        if change.kind == "signed":
+def _fold(row: Row, own: Sequence[LoggedEvent], changes: Sequence[Change]) -> None:
+    """What happened to one petition, and the changes of its count, each in the order of the log."""
+    kinds = Counter([change.kind for change in changes])
+    if not own and not row.may_reach(kinds["signed"]):
+        # No threshold lies between: their sums are enough. It is so for nearly every batch.
+        row.signed += kinds["signed"]
+        row.withdrawn += kinds["withdrawn"]
+        row.voided += kinds["voided"]
+        row.count = row.signed - row.withdrawn - row.voided
+        row.position = changes[-1].position
+        return
+    for step in sorted([*own, *changes], key=lambda step: step.position):
+        if isinstance(step, LoggedEvent):
+            _apply(row, step)
+        elif step.kind == "signed":
             row.signed += 1
-            row.count += 1
-            row.note_thresholds(change.position)
+        elif step.kind == "withdrawn":
+            row.withdrawn += 1
         else:
-            row.count -= 1
-            if change.kind == "withdrawn":
-                row.withdrawn += 1
-            else:
-                row.voided += 1
+            row.voided += 1
+        row.count = row.signed - row.withdrawn - row.voided
+        row.position = step.position
+        # Also after an event: published with enough signatures, a petition needs no further one.
+        row.note_thresholds(step.position)
 
 
 def _apply(row: Row, event: LoggedEvent) -> None:
     position, time = event.position, datetime.fromtimestamp(event.iat, UTC)
-    row.position = position
     match event.facts:
         case events.PetitionSubmitted() as facts:
             row.state = "submitted"
@@ -228,12 +246,10 @@ def _apply(row: Row, event: LoggedEvent) -> None:
                 row.consideration_overdue = position
         case _:
             pass
-    # A petition that is admitted or published with enough signatures already needs no further one.
-    row.note_thresholds(position)
 
 
 # Not an upsert: that would try the bare difference against the table's constraints before it adds it.
-_ADD = """
+_MERGE = """
     MERGE INTO {table} t USING json_populate_recordset(NULL::{table}, %s::json) d
     ON t.petition = d.petition AND t.{key} = d.{key}
     WHEN MATCHED THEN UPDATE SET
@@ -244,31 +260,20 @@ _ADD = """
 """
 
 
-def _save_breakdowns(cursor: Cursor[Any], changes: Iterable[Change]) -> None:
-    regions: dict[tuple[str, str | None], dict[str, int]] = defaultdict(_nothing)
-    hours: dict[tuple[str, int], dict[str, int]] = defaultdict(_nothing)
-    for change in changes:
-        regions[change.petition, change.region][change.kind] += 1
-        hours[change.petition, change.iat // 3600][change.kind] += 1
-    for table, key, deltas in (
-        (
-            "petition_regions",
-            "region",
-            [{"petition": p, "region": region or UNKNOWN} | n for (p, region), n in regions.items()],
-        ),
-        (
-            "petition_hours",
-            "hour",
-            [
-                {"petition": p, "hour": datetime.fromtimestamp(hour * 3600, UTC)} | n
-                for (p, hour), n in hours.items()
-            ],
-        ),
-    ):
-        if deltas:
-            query = sql.SQL(_ADD).format(table=sql.Identifier(table), key=sql.Identifier(key))
-            cursor.execute(query, [as_json(deltas)])
+def _add(cursor: Cursor[Any], table: str, key: str, differences: Sequence[dict[str, Any]]) -> None:
+    """Add to a breakdown's numbers."""
+    if differences:
+        query = sql.SQL(_MERGE).format(table=sql.Identifier(table), key=sql.Identifier(key))
+        cursor.execute(query, [as_json(differences)])
 
 
-def _nothing() -> dict[str, int]:
-    return {"signed": 0, "withdrawn": 0, "voided": 0}
+def _tally(counts: Counter[tuple[K, Kind]]) -> dict[K, dict[Kind, int]]:
+    """From counts by key and kind to one record for each key."""
+    found: dict[K, dict[Kind, int]] = {}
+    for (key, kind), number in counts.items():
+        found.setdefault(key, {"signed": 0, "withdrawn": 0, "voided": 0})[kind] = number
+    return found
+
+
+def _hour(number: int) -> datetime:
+    return datetime.fromtimestamp(number * 3600, UTC)

@@ -53,15 +53,22 @@ def upsert(
     cursor.execute(query, [as_json(rows)])
 
 
-def copy(cursor: Cursor[Any], statement: LiteralString, lines: Sequence[str]) -> None:
-    """Add rows by ``COPY … FROM STDIN``; each line has tabs between its values and a line feed at its end.
+def copy(cursor: Cursor[Any], table: LiteralString, columns: LiteralString, lines: Sequence[str]) -> None:
+    """Add rows by ``COPY``; each line has tabs between its values and a line feed at its end.
 
-    Values must be free of tabs, line feeds and backslashes, which would need escaping; :data:`NULL` stands
-    for an absent one. All that is copied here are numbers, words of the catalogue and checked names.
+    :data:`NULL` stands for an absent value. Values must need no escaping: all that is copied are numbers,
+    words of the catalogue, and names whose form was checked when they were appended. Raises
+    :class:`ValueError` where one was not.
     """
-    if lines:
-        with cursor.copy(statement) as destination:
-            destination.write("".join(lines))
+    if not lines:
+        return
+    text = "".join(lines)
+    tabs = columns.count(",") * len(lines)
+    if (text.count("\n"), text.count("\t"), text.count("\\")) != (len(lines), tabs, text.count(NULL)):
+        raise ValueError(f"A value for {table} has a tab, a line feed or a backslash.")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), sql.SQL(columns))
+    with cursor.copy(statement) as out:
+        out.write(text)
 
 
 NULL = "\\N"

@@ -44,7 +44,8 @@ class Signatures(Projection):
         """Add a row for each signature and for each removal; what was counted once is never changed."""
         copy(
             cursor,
-            "COPY signatures (petition, position, nullifier, region, time) FROM STDIN",
+            "signatures",
+            "petition, position, nullifier, region, time",
             [
                 f"{c.petition}\t{c.position}\t{c.nullifier}\t{c.region or NULL}\t{timestamp(c.iat)}\n"
                 for c in batch.changes
@@ -53,7 +54,8 @@ class Signatures(Projection):
         )
         copy(
             cursor,
-            "COPY removals (petition, signature, position, kind, reason, time) FROM STDIN",
+            "removals",
+            "petition, signature, position, kind, reason, time",
             [
                 f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}"
                 f"\t{timestamp(c.iat)}\n"

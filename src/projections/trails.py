@@ -32,7 +32,8 @@ class Trails(Projection):
         """Add a row for each event."""
         copy(
             cursor,
-            "COPY trails (position, stream, n, type, iss, kid, time) FROM STDIN",
+            "trails",
+            "position, stream, n, type, iss, kid, time",
             [
                 f"{e.position}\t{e.stream}\t{e.n}\t{e.facts.type}\t{e.iss}\t{e.kid}\t{timestamp(e.iat)}\n"
                 for e in batch.events

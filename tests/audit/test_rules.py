@@ -189,8 +189,9 @@ def a_decision_without_consideration():
 @breaks("petition-life")
 def support_announced_twice():
     builder = log().collecting(1, people=(1, 2, 3), required=3)
-    builder.support(1, builder.size - 2, required=3)
-    return builder, builder.support(1, builder.size - 3, required=3)
+    published = builder.size - 1
+    builder.support(1, published, required=3)
+    return builder, builder.support(1, published, required=3)
 
 
 @breaks("publication")
