@@ -75,9 +75,6 @@ _DUE = """
     ORDER BY t.position
     LIMIT 1000"""
 
-# The deciding signature itself: where a petition is published with enough of them, the projection notes the
-# moment at which they began to be enough instead.
-
 
 class Steward:
     """Declares what is due. Belongs to the event loop of its ledger."""

@@ -27,10 +27,14 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = (
+    Subcommand("audit", "cli.audit", "audit", "Check a ledger without trusting whoever runs it."),
     Subcommand("config", "cli.config", "config", "Show the settings in force and where they come from."),
+    Subcommand("demo", "cli.demo", "demo", "Watch one petition from its first word to its audited count."),
     Subcommand("init", "cli.init", "init", "Begin a ledger: the operator's keys and the first entries."),
     Subcommand("migrate", "cli.migrate", "migrate", "Bring the database to this version's schema."),
     Subcommand("organisation", "cli.organisation", "organisation", "Register organisations and their keys."),
+    Subcommand("projections", "cli.projections", "app", "Look at, rebuild and verify the read models."),
+    Subcommand("receipt", "cli.receipt", "receipt", "Check a receipt, offline."),
     Subcommand("serve", "cli.serve", "serve", "Serve the ledger over HTTP."),
     Subcommand("token", "cli.token", "token", "Make, list and revoke the tokens of organisations."),
 )

@@ -133,7 +133,7 @@ class Story:
         with self._step("A citizen files a petition and signs its whole text"):
             asked = {"petition": self._petition, "body": VILLAGE, "title": TITLE, "text": TEXT, "lang": "kk"}
             filing = self._call("POST", "/v1/petitions/statement", json=asked).json()
-            statement = base64.b64decode(filing["statement"])
+            statement = base64.b64decode(filing["statement_base64"])
             self._require(
                 statement == wording.filing(self._petition, VILLAGE, TITLE, TEXT, "kk"),
                 "the statement to sign is the one of the specification",

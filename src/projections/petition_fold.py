@@ -173,7 +173,9 @@ def _fold(row: Row, own: Sequence[LoggedEvent], changes: Sequence[Change]) -> No
         row.count = row.signed - row.withdrawn - row.voided
         row.position = changes[-1].position
         return
-    for step in sorted([*own, *changes], key=lambda step: step.position):
+    steps: list[LoggedEvent | Change] = [*own, *changes]
+    steps.sort(key=lambda step: step.position)
+    for step in steps:
         if isinstance(step, LoggedEvent):
             _apply(row, step)
         elif step.kind == "signed":

@@ -90,16 +90,17 @@ def test_support_names_the_exact_signature_and_stays(database):
     asyncio.run(story())
 
 
-def test_a_petition_published_with_enough_signatures_is_supported_by_the_deciding_one(database):
+def test_a_petition_published_with_enough_signatures_is_supported_from_its_publication_on(database):
     async def story():
         async with service(database) as api:
             petition = await api.limited()  # a village of 1,000: its threshold is 50 too
-            positions = await api.signed(range(1, 51), petition)
+            await api.signed(range(1, 51), petition)
             await api.settle()
             document = await api.petition(petition)
             assert document["state"] == "supported"
+            assert document["reached_at"] == document["published"]["position"]
             entry = await api.ok(f"/v1/entries/{document['supported']['position']}")
-            assert entry["event"]["data"]["reached_at"] == max(positions)
+            assert entry["event"]["data"]["reached_at"] == document["reached_at"]
 
     asyncio.run(story())
 
