@@ -103,13 +103,15 @@ CREATE TABLE projections.petition_hours (
 );
 
 -- --- signatures: only ever added to ---------------------------------------------------------------------------
+-- Here and in trails the time is the event's own iat, seconds since 1970: with one row for every event, reading
+-- and writing calendar dates would be an eighth of a rebuild. to_timestamp(iat) shows it to people.
 
 CREATE TABLE projections.signatures (
     petition   uuid        NOT NULL,
     position   bigint      NOT NULL,
     nullifier  text        COLLATE "C" NOT NULL,
     region     text        COLLATE "C",
-    time       timestamptz NOT NULL,
+    iat        bigint      NOT NULL,
     PRIMARY KEY (petition, position)
 );
 
@@ -119,7 +121,7 @@ CREATE TABLE projections.removals (
     position   bigint      NOT NULL,
     kind       text        COLLATE "C" NOT NULL CHECK (kind IN ('withdrawn', 'voided')),
     reason     text        COLLATE "C",
-    time       timestamptz NOT NULL,
+    iat        bigint      NOT NULL,
     PRIMARY KEY (petition, signature),
     CHECK ((kind = 'voided') = (reason IS NOT NULL))
 );
@@ -133,7 +135,7 @@ CREATE TABLE projections.trails (
     type      text        COLLATE "C" NOT NULL,
     iss       text        COLLATE "C" NOT NULL,
     kid       text        COLLATE "C" NOT NULL,
-    time      timestamptz NOT NULL
+    iat       bigint      NOT NULL
 );
 -- A stream has few events and a long name: a hash index takes an eighth of the room of an ordered one.
 CREATE INDEX trails_by_stream ON projections.trails USING hash (stream);

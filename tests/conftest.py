@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,3 +87,11 @@ def fresh(postgres: EmbeddedServer, template: str) -> Iterator[Database]:
             connection.execute(f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {name} TO {SERVICE_ROLE}")
         yield Database(name, postgres.url(SERVICE_ROLE, name), with_database(postgres.admin_url, name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

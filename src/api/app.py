@@ -73,8 +73,8 @@ def create_app(parts: Parts) -> FastAPI:
     app = _App(
         title="Aiqyn",
         summary="A publicly verifiable ledger of petitions",
-        description="Every signature and every step is a sealed event in an append-only log. What is read here "
-        "follows from that log and can be recounted from it: see `/log/` and `aiqyn audit`.",
+        description="Every signature and every step is a sealed event in an append-only log. What is read "
+        "here follows from that log and can be recounted from it: see `/log/` and `aiqyn audit`.",
         version=version("aiqyn"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_tags=TAGS,

@@ -36,7 +36,8 @@ from ledger.store.append import CommandId, CommandReusedError, StreamConflictErr
 router = APIRouter(tags=["citizens"])
 
 READING_ERRORS: tuple[type[AiqynError], ...] = (
-    JsonInvalidError, RequestError, MediaTypeError, BodyTooLargeError, IdempotencyKeyError, CommandReusedError,
+    JsonInvalidError, RequestError, MediaTypeError, BodyTooLargeError, IdempotencyKeyError,
+    CommandReusedError,
 )  # fmt: skip
 SIGNATURE_ERRORS: tuple[type[AiqynError], ...] = (
     eds.CmsMalformedError, eds.CmsTooLargeError, eds.SignerCountError, eds.StatementMismatchError,

@@ -32,7 +32,8 @@ MAX_PAGE = 100
 
 
 def decimal(value: object) -> object:
-    # What int() accepts besides digits ("+1", " 1", "1_0", other scripts' digits) would give one page two names.
+    """``value``, unless it is text that is no plain number: then :class:`ValueError`."""
+    # What int() accepts besides ("+1", " 1", "1_0", other scripts' digits) would give one page two names.
     if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII) is None:
         raise ValueError("must be decimal digits without sign or leading zero")
     return value

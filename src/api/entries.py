@@ -27,8 +27,8 @@ router = APIRouter(tags=["log"])
     "/v1/log",
     **describe(
         "Read what the log is",
-        """Its origin, verifier key, operator, size and root. Compare the key with one that you got another way:
-        whoever could forge the log could forge this answer.""",
+        """Its origin, verifier key, operator, size and root. Compare the key with one that you got another
+        way: whoever could forge the log could forge this answer.""",
         gives=LogDocument,
         example=examples.LOG,
         errors=[NotInLogError],
@@ -50,7 +50,7 @@ async def read_log(request: Request) -> Response:
     "/v1/entries/{position}",
     **describe(
         "Read an entry",
-        """The exact text of the sealed event (an SD-JWT), its public disclosures, and both opened for reading.
+        """The exact text of the sealed event (an SD-JWT), its public disclosures, and both opened to read.
         Whoever wants certainty verifies `entry` and `disclosures`; the rest follows from them.""",
         gives=EntryDocument,
         example=examples.ENTRY_DOCUMENT,
@@ -72,7 +72,7 @@ async def read_entry(request: Request, position: Position) -> Response:
     "/v1/entries/{position}/receipt",
     **describe(
         "Get a receipt",
-        """For anybody: the event, what is public about it, and the proof that the newest checkpoint contains it.
+        """For anybody: the event, what is public about it, and its proof in the newest checkpoint.
         Save it as a file and check it offline: `aiqyn receipt verify FILE --log-key VKEY`.""",
         gives=ReceiptDocument,
         example=examples.RECEIPT,

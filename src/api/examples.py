@@ -59,7 +59,8 @@ GROWTH = {
 }  # fmt: skip
 SIGNATURES = {
     "items": [
-        {"position": 1042, "time": TIME, "state": "counted", "name": "Ерлан Б.", "region": "71", "reason": None},
+        {"position": 1042, "time": TIME, "state": "counted", "name": "Ерлан Б.", "region": "71",
+         "reason": None},
         {"position": 1031, "time": TIME, "state": "voided", "name": None, "region": None, "reason": "forged"},
     ],
     "next": 1031, "as_of": 1043,

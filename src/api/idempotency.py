@@ -1,7 +1,7 @@
 """Repeating a command safely: ``Idempotency-Key`` (draft-ietf-httpapi-idempotency-key-header), ``If-Match``.
 
-A key is remembered in the transaction that records the command, for ever: who repeats a request gets what it
-brought about the first time, however often and whenever. A request that was refused leaves no trace of its key.
+A key is remembered in the transaction that records the command, for ever: who repeats a request gets what
+it brought about the first time, however often and whenever. A refused request leaves no trace of its key.
 """
 
 from __future__ import annotations

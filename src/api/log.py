@@ -29,7 +29,7 @@ async def checkpoint(request: Request) -> Response:
 
 
 async def tile(request: Request) -> Response:
-    """A hash tile or an entry bundle, partial ones included; what has no such name or is not there yet is 404."""
+    """A hash tile or an entry bundle, whole or partial; 404 for any other name or what is not there yet."""
     # As it was sent: an encoded slash is not a slash.
     raw = request.scope.get("raw_path", b"").partition(b"?")[0]
     reader = service_of(request).ledger.reader

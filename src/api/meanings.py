@@ -19,7 +19,8 @@ router = APIRouter(tags=["operation"])
 
 _PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    "<title>{title}</title><body style='font:1.1rem/1.5 sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem'>"
+    "<title>{title}</title>"
+    "<body style='font:1.1rem/1.5 sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem'>"
     "<h1>{title}</h1><p>{meaning}<p>HTTP status {status}, problem type <code>{type}</code>."
     "<p><a href='/problems'>All problem types</a>"
 )

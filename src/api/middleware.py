@@ -53,7 +53,7 @@ class Observed:
         except Exception:
             log.exception("%s failed", _route(scope))
             if status:
-                raise  # half an answer is on its way: the connection breaks, so that nobody takes it for whole
+                raise  # half an answer is out: the connection breaks, so that nobody takes it for whole
             await respond(InternalError("unexpected"))(scope, receive, note)
         finally:
             self._tell(scope, status, time.perf_counter() - started)
@@ -75,7 +75,7 @@ _KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 class BodyLimit:
     """Refuses a body above the limit as soon as it is known, by its declared or by its received length.
 
-    Starlette's own middleware for this answers a declared length with plain text, whatever the application says.
+    Starlette's own middleware for this answers a declared length with plain text, not with a problem.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:

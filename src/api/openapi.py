@@ -38,8 +38,8 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "maxLength": 255, "pattern": '^"?[A-Za-z0-9_:.-]+"?$'},
-    "description": "Any unique text, such as a UUID. A repeat with the same key and request gets the first answer, "
-    "with `Idempotency-Replayed: true`; the same key with another request is refused.",
+    "description": "Any unique text, such as a UUID. A repeat with the same key and request gets the first "
+    "answer, with `Idempotency-Replayed: true`; the same key with another request is refused.",
 }
 IF_MATCH = {
     "name": "If-Match",
@@ -150,12 +150,16 @@ def complete(app: FastAPI, extra_paths: dict[str, dict[str, Any]]) -> dict[str, 
         title=app.title, version=app.version, summary=app.summary, description=app.description,
         routes=app.routes, tags=app.openapi_tags, license_info=app.license_info,
     )  # fmt: skip
+    for operations in document["paths"].values():
+        for found in operations.values():
+            # Pydantic's form of a refused parameter is not what we answer.
+            if MEDIA_TYPE not in found["responses"].get("422", {}).get("content", {MEDIA_TYPE: 0}):
+                del found["responses"]["422"]
     for path, operations in extra_paths.items():
         document["paths"].setdefault(path, {}).update(operations)
     document["paths"] = dict(sorted(document["paths"].items()))
     _, components = msgspec.json.schema_components(list(_shapes.values()), ref_template=_REF)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    # Pydantic's form of a refused parameter is not what we answer.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     schemas.update(components)

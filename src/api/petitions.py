@@ -99,8 +99,8 @@ async def read_growth(
     **describe(
         "List who signed",
         """First name and first letter of the surname, newest first. `next` is the `before` of the page behind
-        this one; positions never change, so that paging misses nobody and shows nobody twice. A signature that
-        was withdrawn or voided stays, without its name.""",
+        this one; positions never change, so that paging misses nobody and shows nobody twice. A signature
+        that was withdrawn or voided stays, without its name.""",
         gives=SignaturePage,
         example=examples.SIGNATURES,
         errors=[NotFoundError, RequestError],

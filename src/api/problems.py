@@ -109,7 +109,14 @@ STATUSES: dict[str, int] = {
     "note-signature-invalid": 500,
     "note-unverified": 500,
     "checkpoint-invalid": 500,
-    # Said to the operator at the command line, before there is a service.
+    # Said at the command line, to an operator or an auditor.
+    "receipt-invalid": 500,
+    "log-key-missing": 500,
+    "published-malformed": 500,
+    "source-not-served": 500,
+    "source-oversized": 500,
+    "source-unreadable": 500,
+    "local-service": 500,
     "config": 500,
     "operator-keys": 500,
     "trust": 500,

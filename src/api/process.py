@@ -52,12 +52,13 @@ class _Lines(logging.Formatter):
 
 
 def _trace(error: BaseException | None) -> list[str]:
-    """Where each error of a chain came from. Not what others' errors say: a driver quotes the values it was given."""
+    """Where each error of a chain came from; what it says only if it is ours, for a driver quotes values."""
     lines: list[str] = []
     while error is not None:
         said = f": {error}" if isinstance(error, AiqynError) else ""
         lines.append(f"{type(error).__name__}{said}")
-        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        frames = traceback.extract_tb(error.__traceback__)
+        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         error = error.__cause__ or error.__context__
     return lines
 

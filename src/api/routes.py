@@ -1,4 +1,4 @@
-"""Plain Starlette routes with their part of the OpenAPI description: for the hot call and for the log's files."""
+"""Plain Starlette routes with their part of the OpenAPI description: the hot call, and the log's files."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class PetitionDocument(petitions.Petition, frozen=True, kw_only=True):
     """Everything public about one petition, its count by region included; all as of one position."""
 
     by_region: dict[str, int]
-    """Counted signatures by region (two digits of ISO 3166-2:KZ, or ``unknown``); they add up to ``count``."""
+    """Counted signatures by region (two digits of ISO 3166-2:KZ, or ``unknown``): together ``count``."""
 
 
 class Growth(petitions.Hours, frozen=True):

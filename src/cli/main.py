@@ -36,6 +36,9 @@ SUBCOMMANDS = (
     Subcommand("projections", "cli.projections", "app", "Look at, rebuild and verify the read models."),
     Subcommand("receipt", "cli.receipt", "receipt", "Check a receipt, offline."),
     Subcommand("serve", "cli.serve", "serve", "Serve the ledger over HTTP."),
+    Subcommand(
+        "test-ca", "cli.test_ca", "test_ca", "Make invented people with certificates, to try signing."
+    ),
     Subcommand("token", "cli.token", "token", "Make, list and revoke the tokens of organisations."),
 )
 

@@ -69,8 +69,8 @@ class Story:
 
     def addresses(self) -> None:
         """Where to look."""
-        table = Table(title="Look around", title_justify="left", show_header=False, box=None, padding=(0, 2))
         petition = f"{self._url}/v1/petitions/{self._petition}"
+        self._console.print("Look around:")
         for what, address in (
             ("the petition and its count", petition),
             ("who signed, masked", f"{petition}/signatures"),
@@ -80,8 +80,7 @@ class Story:
             ("the API", f"{self._url}/openapi.json"),
             ("metrics", f"{self._url}/metrics"),
         ):
-            table.add_row(what, f"[link={address}]{address}[/link]")
-        self._console.print(table)
+            self._console.print(f"  {what:<28}{address}", soft_wrap=True)
         self._console.print(f"Audit it yourself, from anywhere: [bold]aiqyn audit {self._url}[/]")
 
     def open_collection(self) -> bytes:

@@ -142,14 +142,22 @@ def _kid(head: bytes) -> str:
     return kid
 
 
+Rows = list[tuple[int, bytes]]
+"""Positions and entries."""
+
+
 def read_batch(
     cursor: Cursor[Any], after: int, *, until: int | None = None, limit: int = BATCH
 ) -> tuple[Batch, UnreadableEntryError | None]:
-    """The entries behind position ``after``, up to ``until`` (inclusive) and at most ``limit``.
+    """The events behind position ``after``, up to ``until`` (inclusive) and at most ``limit``.
 
-    The batch ends before the first entry that cannot be read; that entry's error comes with it.
-    Raises :class:`EntriesMissingError` where the ledger has a gap.
+    See :func:`fetch` and :func:`decode_batch`.
     """
+    return decode_batch(cursor, after, fetch(cursor, after, until=until, limit=limit))
+
+
+def fetch(cursor: Cursor[Any], after: int, *, until: int | None = None, limit: int = BATCH) -> Rows:
+    """The entries behind ``after``. Raises :class:`EntriesMissingError` where the ledger has a gap."""
     last = after + limit if until is None else min(until, after + limit)
     rows = cursor.execute(
         "SELECT position, entry FROM ledger.entries WHERE position > %s AND position <= %s ORDER BY position",
@@ -167,6 +175,15 @@ def read_batch(
             raise EntriesMissingError(
                 f"Entry {after} was folded and is not in the ledger any more: restore the ledger, or rebuild."
             )
+    return rows
+
+
+def decode_batch(cursor: Cursor[Any], after: int, rows: Rows) -> tuple[Batch, UnreadableEntryError | None]:
+    """The events in ``rows``, which follow position ``after``.
+
+    The batch ends before the first entry that cannot be read; that entry's error comes with it. ``cursor``
+    looks up what streams that are continued here held before.
+    """
     events: list[LoggedEvent] = []
     stopped = None
     try:

@@ -18,7 +18,7 @@ from psycopg import Connection, Cursor, sql
 
 from ledger.store.database import connect
 from projections.base import SCHEMA, Projection, ProjectionError, Table
-from projections.batch import Batch, read_batch
+from projections.batch import Batch, Rows, decode_batch, fetch
 
 Progress = Callable[[int, int], None]
 """Called with the position reached (-1 before the first entry) and the position aimed at."""
@@ -54,6 +54,9 @@ class Beside:
             self.reader = stack.enter_context(
                 connect(self._url, application_name="aiqyn rebuild", autocommit=True)
             )
+            lookups = connect(self._url, application_name="aiqyn rebuild", autocommit=True)
+            self._lookups = stack.enter_context(lookups).cursor()
+            self._reading = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="rebuild_reader"))
             for projection in self.projections:
                 self._lock(projection.name)
             for projection in self.projections:
@@ -78,7 +81,7 @@ class Beside:
         """Fold every entry up to position ``target``. Raises what reading or folding raises."""
         running: deque[tuple[int, list[Future[None]]]] = deque()
         after = self.position
-        cursor = self.reader.cursor()
+        reading = self._read(after, target)
         while after < target or running:
             if running and (after >= target or len(running) >= AHEAD):
                 position, folds = running.popleft()
@@ -88,13 +91,21 @@ class Beside:
                 if progress is not None:
                     progress(position, target)
                 continue
-            batch, unreadable = read_batch(cursor, after, until=target, limit=self._batch)
+            rows = reading.result()
+            reading = self._read(after + len(rows), target)
+            batch, unreadable = decode_batch(self._lookups, after, rows)
             if not batch:
                 if unreadable is not None:
                     raise unreadable
                 break
             after = batch.last
             running.append((after, [worker.fold(batch) for worker in self._workers.values()]))
+
+    def _read(self, after: int, target: int) -> Future[Rows]:
+        """The next entries, read while those before them are decoded."""
+        return self._reading.submit(
+            lambda: fetch(self.reader.cursor(), after, until=target, limit=self._batch)
+        )
 
     def make_indexes(self) -> None:
         """Index the tables that were filled without."""

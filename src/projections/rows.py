@@ -8,8 +8,6 @@ third of the time of the driver's own binary rows, and Python's time is what lim
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -72,12 +70,6 @@ def copy(cursor: Cursor[Any], table: LiteralString, columns: LiteralString, line
 
 
 NULL = "\\N"
-
-
-@lru_cache(maxsize=65_536)
-def timestamp(seconds: int) -> str:
-    """Seconds since 1970 as PostgreSQL reads a ``timestamptz``. Many events share a second."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(" ")
 
 
 def as_json(rows: Collection[Any]) -> str:

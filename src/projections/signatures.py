@@ -7,7 +7,7 @@ without name and region: nobody disappears from history, and nobody who left is 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -15,9 +15,9 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import tuple_row
 
 from ledger.statement import Disclosure
-from projections.base import Projection, Table, instant, plain
+from projections.base import Projection, Table, plain
 from projections.batch import Batch
-from projections.rows import NULL, copy, timestamp
+from projections.rows import NULL, copy
 
 
 class Signatures(Projection):
@@ -29,13 +29,13 @@ class Signatures(Projection):
         Table(
             "signatures",
             key=("petition", "position"),
-            columns=plain("petition", "position", "nullifier", "region") + instant("time"),
+            columns=plain("petition", "position", "nullifier", "region", "iat"),
             added_to=True,
         ),
         Table(
             "removals",
             key=("petition", "signature"),
-            columns=plain("petition", "signature", "position", "kind", "reason") + instant("time"),
+            columns=plain("petition", "signature", "position", "kind", "reason", "iat"),
             added_to=True,
         ),
     )
@@ -45,9 +45,9 @@ class Signatures(Projection):
         copy(
             cursor,
             "signatures",
-            "petition, position, nullifier, region, time",
+            "petition, position, nullifier, region, iat",
             [
-                f"{c.petition}\t{c.position}\t{c.nullifier}\t{c.region or NULL}\t{timestamp(c.iat)}\n"
+                f"{c.petition}\t{c.position}\t{c.nullifier}\t{c.region or NULL}\t{c.iat}\n"
                 for c in batch.changes
                 if c.kind == "signed"
             ],
@@ -55,10 +55,9 @@ class Signatures(Projection):
         copy(
             cursor,
             "removals",
-            "petition, signature, position, kind, reason, time",
+            "petition, signature, position, kind, reason, iat",
             [
-                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}"
-                f"\t{timestamp(c.iat)}\n"
+                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}\t{c.iat}\n"
                 for c in batch.changes
                 if c.kind != "signed"
             ],
@@ -99,7 +98,7 @@ async def page(
         # One statement is one snapshot: the rows are those of the position that comes with them.
         await cursor.execute(
             """
-            SELECT p.position, s.position, s.time, s.region, r.kind, r.reason, d.disclosure
+            SELECT p.position, s.position, s.iat, s.region, r.kind, r.reason, d.disclosure
             FROM projections.positions p
             LEFT JOIN LATERAL (
                 SELECT * FROM projections.signatures
@@ -123,7 +122,8 @@ async def page(
 
 
 def _read(row: tuple[Any, ...]) -> Signature:
-    _, position, time, region, kind, reason, disclosure = row
+    _, position, iat, region, kind, reason, disclosure = row
+    time = datetime.fromtimestamp(iat, UTC)
     if kind is not None:
         return Signature(position, time, kind, reason=reason)
     name = None if disclosure is None else Disclosure.parse(disclosure).value

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import tuple_row
 
-from projections.base import Projection, Table, instant, plain
+from projections.base import Projection, Table, plain
 from projections.batch import Batch
-from projections.rows import copy, timestamp
+from projections.rows import copy
 
 
 class Trails(Projection):
@@ -23,7 +23,7 @@ class Trails(Projection):
         Table(
             "trails",
             key=("position",),
-            columns=plain("position", "stream", "n", "type", "iss", "kid") + instant("time"),
+            columns=plain("position", "stream", "n", "type", "iss", "kid", "iat"),
             added_to=True,
         ),
     )
@@ -33,9 +33,9 @@ class Trails(Projection):
         copy(
             cursor,
             "trails",
-            "position, stream, n, type, iss, kid, time",
+            "position, stream, n, type, iss, kid, iat",
             [
-                f"{e.position}\t{e.stream}\t{e.n}\t{e.facts.type}\t{e.iss}\t{e.kid}\t{timestamp(e.iat)}\n"
+                f"{e.position}\t{e.stream}\t{e.n}\t{e.facts.type}\t{e.iss}\t{e.kid}\t{e.iat}\n"
                 for e in batch.events
             ],
         )
@@ -64,11 +64,15 @@ async def of(conn: AsyncConnection[Any], stream: str) -> Trail:
     """The trail of a stream; without steps where nothing happened to it."""
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "SELECT p.position, t.position, t.n, t.type, t.iss, t.kid, t.time"
+            "SELECT p.position, t.position, t.n, t.type, t.iss, t.kid, t.iat"
             " FROM projections.positions p LEFT JOIN projections.trails t ON t.stream = %s"
             " WHERE p.name = 'trails' ORDER BY t.position",
             [stream],
         )
         rows = await cursor.fetchall()
-    steps = tuple(Step(*row[1:]) for row in rows if row[1] is not None)
+    steps = tuple(
+        Step(position, n, type_, iss, kid, datetime.fromtimestamp(iat, UTC))
+        for _, position, n, type_, iss, kid, iat in rows
+        if position is not None
+    )
     return Trail(stream, steps, as_of=rows[0][0] if rows else -1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 
+from psycopg import AsyncConnection
+
 from api.clock import Steward
 from ledger.citizens import CitizensDesk
 from ledger.domain.petition import PetitionClosedError
 from ledger.eds.people import invent_person
-from psycopg import AsyncConnection
 from tests.api.services import CULTURE, VILLAGE, problem, running, service
 
 
@@ -64,7 +65,11 @@ def test_fifty_signatures_publish_and_the_threshold_is_frozen(database):
             await api.signed([50], petition)
             await api.settle()
             document = await api.petition(petition)
-            assert (document["state"], document["required"], document["population"]) == ("collecting", 70, 1400)
+            assert (document["state"], document["required"], document["population"]) == (
+                "collecting",
+                70,
+                1400,
+            )
             (listed,) = (await api.ok("/v1/petitions"))["items"]
             assert (listed["id"], listed["required"]) == (petition, 70)
 
@@ -144,7 +149,9 @@ def test_consideration_that_takes_too_long_is_said(database):
             assert (await api.tell(CULTURE, stream, "petition.routed", {"body": VILLAGE})).status_code == 201
             answer = await api.tell(CULTURE, stream, "petition.registered", {"number": "ЖТ-1"})
             problem(answer, 403, "petition-of-another-body")
-            assert (await api.tell(VILLAGE, stream, "petition.registered", {"number": "ЖТ-1"})).status_code == 201
+            assert (
+                await api.tell(VILLAGE, stream, "petition.registered", {"number": "ЖТ-1"})
+            ).status_code == 201
             await api.settle()
             document = await api.petition(petition)
             assert document["consideration_overdue"] is None
@@ -167,7 +174,10 @@ def test_several_clocks_at_once_say_each_thing_once(database):
             stewards = [Steward(api.service.ledger, url) for api in (one, two) for _ in range(3)]
             connections = [await AsyncConnection.connect(url, autocommit=True) for _ in stewards]
             await asyncio.gather(
-                *(steward.catch_up(connection) for steward, connection in zip(stewards, connections, strict=True))
+                *(
+                    steward.catch_up(connection)
+                    for steward, connection in zip(stewards, connections, strict=True)
+                )
             )
             for connection in connections:
                 await connection.close()

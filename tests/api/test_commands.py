@@ -49,14 +49,20 @@ def test_a_token_is_asked_for_and_speaks_for_one_organisation(database):
             problem(await api.tell(VILLAGE, stream, "petition.admitted"), 403, "issuer-not-authorised")
             problem(await api.tell(CULTURE, stream, "petition.published"), 403, "issuer-not-authorised")
             problem(await api.tell(CULTURE, stream, "petition.praised"), 422, "command-invalid")
-            problem(await api.tell(CULTURE, stream, "petition.rejected", {"ground": "x"}, REASON), 422, "command-invalid")
+            problem(
+                await api.tell(CULTURE, stream, "petition.rejected", {"ground": "x"}, REASON),
+                422,
+                "command-invalid",
+            )
             assert api.world.counted() == before
 
             with psycopg.connect(database.url, autocommit=True) as connection:
                 (known,) = tokens.list_all(connection, CULTURE)
                 assert tokens.revoke(connection, known.id)
                 assert not tokens.revoke(connection, known.id)
-                stored = connection.execute("SELECT string_agg(hash::text, '') FROM ledger.tokens").fetchone()[0]
+                stored = connection.execute(
+                    "SELECT string_agg(hash::text, '') FROM ledger.tokens"
+                ).fetchone()[0]
             assert api.world.tokens[CULTURE] not in stored
             problem(await api.tell(CULTURE, stream, "petition.admitted"), 401, "token-invalid")
 
@@ -138,13 +144,19 @@ def test_a_sealed_event_that_is_not_right_is_refused(database):
             before = api.world.left_behind()
             forged = head + b"." + payload + b"." + signature[::-1] + b"~" + disclosure + b"~"
             assert (await post_sealed(api, forged)).status_code == 422
-            problem(await post_sealed(api, sealed(stranger, stream, 2, facts, reason)), 403, "issuer-not-authorised")
+            problem(
+                await post_sealed(api, sealed(stranger, stream, 2, facts, reason)),
+                403,
+                "issuer-not-authorised",
+            )
             problem(await post_sealed(api, jwt + b"~"), 422, "disclosure-mismatch")
             problem(await post_sealed(api, b"nonsense"), 422, "event-malformed")
             problem(await post_sealed(api, "сөз".encode()), 422, "event-malformed")
             problem(await post_sealed(api, sealed(key, stream, 5, facts, reason)), 409, "stream-conflict")
             early = datetime.fromtimestamp(time.time() + 3600, UTC)
-            problem(await post_sealed(api, sealed(key, stream, 2, facts, reason, at=early)), 422, "clock-skew")
+            problem(
+                await post_sealed(api, sealed(key, stream, 2, facts, reason, at=early)), 422, "clock-skew"
+            )
             gateway = events.PetitionWithdrawn(algorithm="RSA-SHA256")
             cms = [Disclosure.make("cms", "AA")]
             own = sealed(api.world.keys.gateway, stream, 2, gateway, cms, iss="organisation/operator")
@@ -163,7 +175,11 @@ def test_a_decision_on_an_old_version_is_refused(database):
             await api.fold()
             seen = (await api.get(f"/v1/streams/{stream}")).headers["etag"]
             assert seen == '"1"' == (await api.get(f"/v1/petitions/{petition}/trail")).headers["etag"]
-            problem(await api.tell(CULTURE, stream, "petition.admitted", **{"if-match": '"7"'}), 412, "stream-conflict")
+            problem(
+                await api.tell(CULTURE, stream, "petition.admitted", **{"if-match": '"7"'}),
+                412,
+                "stream-conflict",
+            )
             answer = await api.tell(CULTURE, stream, "petition.admitted", **{"if-match": "soon"})
             problem(answer, 400, "precondition-invalid")
             answer = await api.tell(CULTURE, stream, "petition.admitted", **{"if-match": seen})
@@ -187,7 +203,9 @@ def test_a_repeated_request_has_the_same_answer_and_happens_once(database):
             assert again.headers["idempotency-replayed"] == "true"
             other = await api.cms(9, petition)
             problem(await api.send(petition, other, **key), 422, "idempotency-key-reused")
-            problem(await api.send(petition, other, **{"idempotency-key": "a b"}), 400, "idempotency-key-invalid")
+            problem(
+                await api.send(petition, other, **{"idempotency-key": "a b"}), 400, "idempotency-key-invalid"
+            )
             assert api.world.counted() == size
 
             # Long after, when the rules would refuse it.
