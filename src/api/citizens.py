@@ -201,4 +201,4 @@ async def _read(request: Request) -> tuple[Service, bytes]:
 
 
 def _command(request: Request, body: bytes) -> CommandId | None:
-    return command_id(request, body, f"citizen {request.url.path}")
+    return command_id(request, body, f"citizen {request.scope['path']}")

@@ -77,8 +77,10 @@ def require_json(request: Request) -> None:
 def decode(body: bytes, kind: type[T]) -> T:
     """A JSON body as ``kind``. Raises :class:`JsonInvalidError` or :class:`RequestError`."""
     try:
-        json.loads(body, object_pairs_hook=_unique)
-        return msgspec.json.decode(body, type=kind)
+        value = msgspec.json.decode(body, type=kind)
+        if not _plainly_unique(body, value):
+            json.loads(body, object_pairs_hook=_unique)
+        return value
     except msgspec.ValidationError as error:
         raise RequestError(f"The body is not as described: {error}.") from None
     except RecursionError:
@@ -89,6 +91,21 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 def _reason(error: Exception) -> str:
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _plainly_unique(body: bytes, value: object) -> bool:
+    """Whether a flat object of texts has no room for a second value of any name.
+
+    Each name and each text has two quotes. Looking closer takes longer than all other decoding of a
+    signature, and is needed for other bodies only.
+    """
+    texts = [text for text in _fields(value) if text is not None]
+    flat = all(isinstance(text, str) for text in texts)
+    return flat and b"\\" not in body and body.count(b'"') == 4 * len(texts)
+
+
+def _fields(value: object) -> tuple[object, ...]:
+    return msgspec.structs.astuple(value) if isinstance(value, msgspec.Struct) else (value,)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

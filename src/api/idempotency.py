@@ -49,7 +49,8 @@ def command_id(request: Request, body: bytes, scope: str) -> CommandId | None:
     key = match[1] if match.re is _QUOTED else match[0]
     asked = hashlib.sha256()
     headers = (request.headers.get("content-type", ""), request.headers.get("if-match", ""))
-    for part in (request.method, request.url.path, request.url.query, *headers):
+    query = request.scope["query_string"].decode("latin-1")
+    for part in (request.method, request.scope["path"], query, *headers):
         asked.update(f"{len(part)}:{part}\n".encode())
     asked.update(body)
     return CommandId(scope, key, asked.digest())

@@ -34,7 +34,7 @@ async def sign_petition(request: Request) -> Response:
     try:
         body = await request.body()
         cms, region = _read(request, body)
-        command = command_id(request, body, f"citizen {request.url.path}")
+        command = command_id(request, body, f"citizen {request.scope['path']}")
         work = service.desk.sign(petition, cms, region=region, command=command)
         answer = await record(service, command, work)
     except AiqynError as error:

@@ -83,10 +83,15 @@ class Story:
             self._console.print(f"  {what:<28}{address}", soft_wrap=True)
         self._console.print(f"Audit it yourself, from anywhere: [bold]aiqyn audit {self._url}[/]")
 
-    def open_collection(self) -> bytes:
-        """A petition that everybody can sign now; the bytes to sign."""
+    def file(self) -> str:
+        """Organisations, and a petition that waits for moderation; its id."""
         self._organisations()
         self._filed()
+        return self._petition
+
+    def open_collection(self) -> bytes:
+        """A petition that everybody can sign now; the bytes to sign."""
+        self.file()
         self._admitted()
         self._limited()
         return self._statement()
@@ -147,7 +152,7 @@ class Story:
     def _limited(self) -> None:
         with self._step("50 people sign by the link, and the petition becomes public"):
             self._sign(range(1, 51))
-            self._wait_for("collecting")
+            self.wait_for("collecting")
         required = self._read()["required"]
         self._require(required == 300, f"the threshold is 300, not {required}")
         self._note(f"Published. The threshold is frozen on the petition: {required}.")
@@ -182,7 +187,7 @@ class Story:
             started = time.monotonic()
             self._sign(rest)
             rate = len(rest) / (time.monotonic() - started)
-            self._wait_for("supported")
+            self.wait_for("supported")
         page = self._read()
         self._require(page["reached_at"] is not None, "the exact signature is known")
         self._note(
@@ -210,7 +215,7 @@ class Story:
                     "message_ru": "Петиция удовлетворена: библиотека откроется в этом году.",
                 },
             )
-            self._wait_for("decided")
+            self.wait_for("decided")
 
     def _receipts_verify(self) -> None:
         with self._step(f"All {len(self._receipts)} receipts verify offline, with the log's key alone"):
@@ -299,7 +304,7 @@ class Story:
             },
         )
 
-    def _wait_for(self, state: str) -> None:
+    def wait_for(self, state: str) -> None:
         """Until the projection shows it: what time and numbers bring about comes by itself."""
         for _ in range(200):
             if self._read()["state"] == state:

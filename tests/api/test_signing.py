@@ -8,7 +8,13 @@ import datetime
 import json
 from itertools import product
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.codec import decode
+from api.shapes import SigningRequest
 from ledger.eds.authority import AUTHENTICATION, Authority
+from ledger.errors import AiqynError
 from ledger.receipt import Receipt
 from tests.api.services import CULTURE, problem, running, service
 
@@ -273,3 +279,20 @@ def test_a_filed_text_must_be_the_signed_one(database):
             problem(await api.post("/v1/petitions", filing), 409, "not-allowed")
 
     asyncio.run(story())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["cms", "region"]), st.sampled_from(["71", "75", "A\\u0041", ""])),
+        max_size=3,
+    ),
+    st.sampled_from([", ", ","]),
+)
+def test_a_name_that_stands_twice_is_never_overlooked(pairs, comma):
+    body = "{" + comma.join(f'"{name}": "{value}"' for name, value in pairs) + "}"
+    names = [name for name, _ in pairs]
+    try:
+        decode(body.encode(), SigningRequest)
+    except AiqynError:
+        return
+    assert len(set(names)) == len(names)
