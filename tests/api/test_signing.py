@@ -208,7 +208,7 @@ UNREADABLE = [
     (b'{"cms":"AA","colour":"red"}', "application/json", 422, "request-invalid"),
     (b'{"cms":"AA","region":"99"}', "application/json", 422, "request-invalid"),
     (b'{"cms":5}', "application/json", 422, "request-invalid"),
-    (b"[" * 60_000, "application/json", 400, "json-invalid"),
+    (b"[" * 60_000, "application/json", 422, "request-invalid"),
     (b"\xff\xfe", "application/json", 400, "json-invalid"),
     (b"AA", "text/plain", 415, "media-type-unsupported"),
     (b"", "application/cms", 422, "cms-malformed"),

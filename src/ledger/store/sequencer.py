@@ -184,7 +184,10 @@ class Sequencer:
                         "spite of this is found again, nothing happens twice."
                     ) from error
                 await asyncio.sleep(pause)
-            except psycopg.Error as error:
+            except FatalError:
+                await self._disconnect()
+                raise
+            except Exception as error:
                 await self._disconnect()
                 if len(requests) == 1:
                     logger.exception("the database refused an event")
