@@ -103,8 +103,8 @@ CREATE TABLE projections.petition_hours (
 );
 
 -- --- signatures: only ever added to ---------------------------------------------------------------------------
--- Here and in trails the time is the event's own iat, seconds since 1970: with one row for every event, reading
--- and writing calendar dates would be an eighth of a rebuild. to_timestamp(iat) shows it to people.
+-- Here and in trails, with a row for every event, the time is the event's own iat, seconds since 1970;
+-- to_timestamp(iat) shows it to people.
 
 CREATE TABLE projections.signatures (
     petition   uuid        NOT NULL,
@@ -137,7 +137,7 @@ CREATE TABLE projections.trails (
     kid       text        COLLATE "C" NOT NULL,
     iat       bigint      NOT NULL
 );
--- A stream has few events and a long name: a hash index takes an eighth of the room of an ordered one.
+-- A stream has few events and a long name: a hash index takes 38 bytes for an event, an ordered one 125.
 CREATE INDEX trails_by_stream ON projections.trails USING hash (stream);
 
 -- --- organisations --------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ from ledger.store.append import Append, CommandId, StreamConflictError
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _KNOWN_PETITIONS = 1000
+VERIFIED_IN_A_TURN = 16
+"""CMS verifications between two looks of the event loop at its sockets: some milliseconds."""
 
 
 class AlreadySignedError(NotAllowedError):
@@ -87,6 +89,8 @@ class CitizensDesk:
         self._ledger = ledger
         self._trust = trust
         self._views: dict[str, PetitionView] = {}
+        self._this_turn = 0
+        self._turn_over = asyncio.Event()
 
     async def petition(self, petition: str, *, fresh: bool = False) -> PetitionView:
         """Raises ``NotFoundError``, or ``PetitionClosedError`` once its text was taken down."""
@@ -117,7 +121,7 @@ class CitizensDesk:
         await ledger.refresh()
         at = ledger.now()
         terms.threshold(ledger.require_body(body), at)  # where none is known, it could never be published
-        signer = self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)[0]
+        signer, _ = await self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)
         stream = petition_stream(petition)
         secret, wrapped = ledger.vault.new_key(PETITION_SECRET, stream)
         facts = events.PetitionSubmitted(
@@ -144,7 +148,7 @@ class CitizensDesk:
         view = await self.petition(petition)
         ledger = self._ledger
         at = ledger.now()
-        signer, lang = self._verify_act("sign", view, cms, at)
+        signer, lang = await self._verify_act("sign", view, cms, at)
         facts = events.PetitionSigned(lang=lang, algorithm=signer.algorithm, region=region)
         stream = signature_stream(petition, nullifier(view.secret, signer.person.iin))
         by = self._said_by_gateway(at, signer, cms, {"name": signer.person.masked_name})
@@ -183,7 +187,7 @@ class CitizensDesk:
         """Take one's signature back, as long as the petition collects."""
         view = await self.petition(petition, fresh=True)
         at = self._ledger.now()
-        signer, _ = self._verify_act("withdraw-signature", view, cms, at)
+        signer, _ = await self._verify_act("withdraw-signature", view, cms, at)
         stream = signature_stream(petition, nullifier(view.secret, signer.person.iin))
         by = self._said_by_gateway(at, signer, cms)
         facts = events.SignatureWithdrawn(algorithm=signer.algorithm)
@@ -212,22 +216,31 @@ class CitizensDesk:
         """Take one's petition back, before it is supported."""
         view = await self.petition(petition, fresh=True)
         at = self._ledger.now()
-        signer, _ = self._verify_act("withdraw-petition", view, cms, at)
+        signer, _ = await self._verify_act("withdraw-petition", view, cms, at)
         if nullifier(view.secret, signer.person.iin) != view.aggregate.author:
             raise NotTheAuthorError("Only the author can withdraw a petition.")
         by = self._said_by_gateway(at, signer, cms)
         facts = events.PetitionWithdrawn(algorithm=signer.algorithm)
         return await self._ledger.once(command, self._ledger.record(view.stream, facts, by, command=command))
 
-    def _verify_act(
+    async def _verify_act(
         self, act: wording.Act, view: PetitionView, cms: bytes | str, at: datetime
     ) -> tuple[Signer, Language]:
-        signer, number = self._verify(cms, [view.statement(act, lang) for lang in LANGUAGES], at)
+        signer, number = await self._verify(cms, [view.statement(act, lang) for lang in LANGUAGES], at)
         self._check_age(signer, at)
         return signer, LANGUAGES[number]
 
-    def _verify(self, cms: bytes | str, statements: list[bytes], at: datetime) -> tuple[Signer, int]:
-        """Who signed one of ``statements``, and which."""
+    async def _verify(self, cms: bytes | str, statements: list[bytes], at: datetime) -> tuple[Signer, int]:
+        """Who signed one of ``statements``, and which.
+
+        A few in each turn of the event loop: in a crowd, verifying everybody who is at the door would hold
+        up the appends of those who were verified already.
+        """
+        while self._this_turn >= VERIFIED_IN_A_TURN:
+            await self._turn_over.wait()
+        if self._this_turn == 0:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._this_turn += 1
         mismatch: EdsError | None = None
         for number, statement in enumerate(statements):
             try:
@@ -237,6 +250,11 @@ class CitizensDesk:
             except DigestMismatchError as error:  # it carries none, or its digest is not that of its text
                 mismatch = error
         raise mismatch or AssertionError("unreachable")
+
+    def _next_turn(self) -> None:
+        self._this_turn = 0
+        self._turn_over.set()
+        self._turn_over = asyncio.Event()
 
     @staticmethod
     def _check_age(signer: Signer, at: datetime) -> None:

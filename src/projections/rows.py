@@ -1,13 +1,13 @@
 """Rows between structs and tables, a set at a time.
 
 A struct has the fields of its table's columns, in any order. Upserts travel as one JSON document, which
-PostgreSQL turns into rows; rows that are only added travel by COPY in its text format: joining text took a
-third of the time of the driver's own binary rows, and Python's time is what limits a rebuild.
+PostgreSQL turns into rows; rows that are only added travel by binary COPY, which costs the least on both
+sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 import msgspec
@@ -51,25 +51,23 @@ def upsert(
     cursor.execute(query, [as_json(rows)])
 
 
-def copy(cursor: Cursor[Any], table: LiteralString, columns: LiteralString, lines: Sequence[str]) -> None:
-    """Add rows by ``COPY``; each line has tabs between its values and a line feed at its end.
+def copy(
+    cursor: Cursor[Any],
+    table: LiteralString,
+    columns: Mapping[LiteralString, str],
+    rows: Iterable[tuple[Any, ...]],
+) -> None:
+    """Add rows by binary ``COPY``.
 
-    :data:`NULL` stands for an absent value. Values must need no escaping: all that is copied are numbers,
-    words of the catalogue, and names whose form was checked when they were appended. Raises
-    :class:`ValueError` where one was not.
+    ``columns`` gives for each column the type whose binary form its values have. A UUID is given as its 16
+    bytes, as ``bytea``: what COPY sends for both is the same, and the driver is quicker with bytes.
     """
-    if not lines:
-        return
-    text = "".join(lines)
-    tabs = columns.count(",") * len(lines)
-    if (text.count("\n"), text.count("\t"), text.count("\\")) != (len(lines), tabs, text.count(NULL)):
-        raise ValueError(f"A value for {table} has a tab, a line feed or a backslash.")
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), sql.SQL(columns))
-    with cursor.copy(statement) as out:
-        out.write(text)
-
-
-NULL = "\\N"
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+    with cursor.copy(statement.format(sql.Identifier(table), _names(list(columns)))) as copying:
+        copying.set_types(list(columns.values()))
+        write = copying.write_row
+        for row in rows:
+            write(row)
 
 
 def as_json(rows: Collection[Any]) -> str:

@@ -8,7 +8,8 @@ without name and region: nobody disappears from history, and nobody who left is 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
+from uuid import UUID
 
 import msgspec
 from psycopg import AsyncConnection, Cursor
@@ -17,7 +18,7 @@ from psycopg.rows import tuple_row
 from ledger.statement import Disclosure
 from projections.base import Projection, Table, plain
 from projections.batch import Batch
-from projections.rows import NULL, copy
+from projections.rows import copy
 
 
 class Signatures(Projection):
@@ -42,26 +43,36 @@ class Signatures(Projection):
 
     def project(self, cursor: Cursor[Any], batch: Batch) -> None:
         """Add a row for each signature and for each removal; what was counted once is never changed."""
-        copy(
-            cursor,
-            "signatures",
-            "petition, position, nullifier, region, iat",
-            [
-                f"{c.petition}\t{c.position}\t{c.nullifier}\t{c.region or NULL}\t{c.iat}\n"
-                for c in batch.changes
-                if c.kind == "signed"
-            ],
-        )
-        copy(
-            cursor,
-            "removals",
-            "petition, signature, position, kind, reason, iat",
-            [
-                f"{c.petition}\t{c.signature}\t{c.position}\t{c.kind}\t{c.reason or NULL}\t{c.iat}\n"
-                for c in batch.changes
-                if c.kind != "signed"
-            ],
-        )
+        ids = {petition: UUID(petition).bytes for petition in {c.petition for c in batch.changes}}
+        signed = [c for c in batch.changes if c.kind == "signed"]
+        if signed:
+            rows = ((ids[c.petition], c.position, c.nullifier, c.region, c.iat) for c in signed)
+            copy(cursor, "signatures", _SIGNATURES, rows)
+        removed = [c for c in batch.changes if c.kind != "signed"]
+        if removed:
+            copy(
+                cursor,
+                "removals",
+                _REMOVALS,
+                ((ids[c.petition], c.signature, c.position, c.kind, c.reason, c.iat) for c in removed),
+            )
+
+
+_SIGNATURES: dict[LiteralString, str] = {
+    "petition": "bytea",
+    "position": "int8",
+    "nullifier": "text",
+    "region": "text",
+    "iat": "int8",
+}
+_REMOVALS: dict[LiteralString, str] = {
+    "petition": "bytea",
+    "signature": "int8",
+    "position": "int8",
+    "kind": "text",
+    "reason": "text",
+    "iat": "int8",
+}
 
 
 class Signature(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 from psycopg import AsyncConnection, Cursor
@@ -33,12 +33,20 @@ class Trails(Projection):
         copy(
             cursor,
             "trails",
-            "position, stream, n, type, iss, kid, iat",
-            [
-                f"{e.position}\t{e.stream}\t{e.n}\t{e.facts.type}\t{e.iss}\t{e.kid}\t{e.iat}\n"
-                for e in batch.events
-            ],
+            _COLUMNS,
+            ((e.position, e.stream, e.n, e.facts.type, e.iss, e.kid, e.iat) for e in batch.events),
         )
+
+
+_COLUMNS: dict[LiteralString, str] = {
+    "position": "int8",
+    "stream": "text",
+    "n": "int8",
+    "type": "text",
+    "iss": "text",
+    "kid": "text",
+    "iat": "int8",
+}
 
 
 class Step(msgspec.Struct, frozen=True):

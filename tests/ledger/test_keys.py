@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from ledger import events
 from ledger.encoding import b64url
-from ledger.keys import Directory, MalformedKeyError, SigningKey, UnauthorisedIssuerError, VerifyingKey, key_id
+from ledger.keys import (
+    Directory,
+    MalformedKeyError,
+    SigningKey,
+    UnauthorisedIssuerError,
+    VerifyingKey,
+    key_id,
+)
 from ledger.statement import Disclosure, seal
 from tests.ledger.facts import NAMES
 

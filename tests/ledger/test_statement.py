@@ -77,9 +77,7 @@ def written(payload=PAYLOAD, header=HEADER, *, tail="~", signature=None):
 )
 def test_what_is_sealed_is_what_is_opened(facts, name, n, at, value):
     disclosures = made(facts, value)
-    event = seal(
-        facts, iss=ISS, stream=f"{facts.room}/{name}", n=n, at=at, key=KEY, disclosures=disclosures
-    )
+    event = seal(facts, iss=ISS, stream=f"{facts.room}/{name}", n=n, at=at, key=KEY, disclosures=disclosures)
     again = open_event(event.entry)
     assert again == event
     assert (again.facts, again.stream, again.n) == (facts, f"{facts.room}/{name}", n)

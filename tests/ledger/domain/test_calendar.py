@@ -71,7 +71,9 @@ def test_an_upgrade_of_the_holidays_package_does_not_move_terms_of_the_past(year
 
 
 def test_a_transfer_moves_a_day_off_and_makes_a_saturday_work():
-    moved = Calendar([Transfer(date(2025, 11, 20), frozenset({date(2026, 1, 5)}), frozenset({date(2026, 1, 10)}))])
+    moved = Calendar(
+        [Transfer(date(2025, 11, 20), frozenset({date(2026, 1, 5)}), frozenset({date(2026, 1, 10)}))]
+    )
     known = date(2025, 12, 1)
     assert not moved.is_working_day(date(2026, 1, 5), known_on=known)
     assert moved.is_working_day(date(2026, 1, 10), known_on=known)

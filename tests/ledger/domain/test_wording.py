@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.domain import wording
-from ledger.domain.wording import MAX_TEXT, MAX_TITLE, UnreadableTextError, check_text, filing, statement, text_hash
+from ledger.domain.wording import (
+    MAX_TEXT,
+    MAX_TITLE,
+    UnreadableTextError,
+    check_text,
+    filing,
+    statement,
+    text_hash,
+)
 
 PETITION = "0190a1b2-0000-4000-8000-000000000001"
 TITLE = "Ауылға жаңа кітапхана"
@@ -72,7 +80,9 @@ def test_two_petitions_never_share_a_hash_or_a_filing(title, text, other_title, 
             return
     if (title, text) != (other_title, other_text):
         assert text_hash(title, text) != text_hash(other_title, other_text)
-        assert filing(PETITION, "b", title, text, "kk") != filing(PETITION, "b", other_title, other_text, "kk")
+        assert filing(PETITION, "b", title, text, "kk") != filing(
+            PETITION, "b", other_title, other_text, "kk"
+        )
 
 
 def test_ordinary_texts_of_any_language_are_accepted():

@@ -75,9 +75,9 @@ class Proxy:
                 self.cuts += 1
                 _, keep, answered = armed
                 if answered:
-                    swallow.set()
+                    swallow.set()  # the other direction cuts, once the answer has come
                     server.sendall(data)
-                    return  # the other direction cuts, once the answer has come
+                    continue
                 server.sendall(data if keep else data[:at])
                 return _end(client, server)
         except OSError:

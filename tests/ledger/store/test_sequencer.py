@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 from eventsourcing.persistence import StoredEvent
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from ledger.errors import AiqynError
 from ledger.store import sequencer as sequencer_module
 from ledger.store.append import (
     Append,
     CommandId,
+    CommandReusedError,
     LogRolledBackError,
     SealedEvent,
     StoreUnavailableError,
@@ -28,7 +32,9 @@ from ledger.store.embedded import start
 from ledger.store.high_water import HighWater
 from ledger.store.migrate import migrate
 from ledger.store.sequencer import Sequencer
+from ledger.tlog.merkle import GrowingTree, leaf_hash
 from ledger.tlog.note import SignerKey
+from tests.conftest import fresh
 from tests.ledger.store.check import check_log
 from tests.ledger.store.proxy import proxy
 
@@ -332,8 +338,6 @@ def test_acknowledged_events_survive_a_crash_of_the_server_under_load(short_path
 
 def restored(database, size):
     """Put the tables back to ``size`` entries, as a restored backup would."""
-    from ledger.tlog.merkle import GrowingTree, leaf_hash
-
     tree = GrowingTree()
     tree.extend([leaf_hash(entry) for _, _, entry in entries(database)[:size]])
     with psycopg.connect(database.admin_url) as admin:
@@ -397,7 +401,7 @@ def mark(tmp_path):
 async def append_some(url, mark, first, count):
     async with started(url, high_water=mark) as sequencer:
         for i in range(first, first + count):
-            await sequencer.append(Append([event(f"a/{i}")]))
+            await sequencer.append(Append([event(f"a/{i}", state=b"%d" % i)]))
 
 
 def test_a_restored_backup_is_refused_at_the_start(database, mark):
@@ -463,3 +467,112 @@ def test_an_unknown_database_is_unavailable(database, monkeypatch):
                 await sequencer.append(Append([event("a/1")]))
 
     asyncio.run(story())
+
+
+# --- any order of things ---------------------------------------------------------------------
+
+
+class Appending(RuleBasedStateMachine):
+    """The sequencer against a model: streams with versions, commands with what they brought about."""
+
+    streams = st.sampled_from(["a/1", "a/2", "b/1"])
+    keys = st.sampled_from(["k1", "k2"])
+    versions = st.integers(1, 4)
+
+    def __init__(self):
+        super().__init__()
+        self.model: dict[str, int] = {}
+        self.commands: dict[str, tuple[bytes, int]] = {}
+        self.size = 0
+        self.database = self.enterable.__enter__()
+        self.loop = asyncio.new_event_loop()
+        self.restart()
+
+    def teardown(self):
+        self.loop.run_until_complete(self.sequencer.close())
+        self.loop.close()
+        assert check_log(self.database.admin_url, KEY.verifier) == self.size
+        assert {(stream, n) for stream, n, _ in entries(self.database)} == {
+            (stream, n) for stream, last in self.model.items() for n in range(1, last + 1)
+        }
+        self.enterable.__exit__(None, None, None)
+
+    def append(self, *requests):
+        return self.loop.run_until_complete(all_of(*map(self.sequencer.append, requests)))
+
+    def expect(self, request, outcome):
+        """What the model says of one request, in the order in which they came."""
+        if request.command is not None and request.command.key in self.commands:
+            asked, position = self.commands[request.command.key]
+            if asked != request.command.request:
+                assert isinstance(outcome, CommandReusedError)
+            else:
+                assert (outcome.position, outcome.repeated) == (position, True)
+            return
+        guarded = all(self.model.get(stream, 0) == n for stream, n in request.guards.items())
+        after = dict(self.model)
+        for each in request.events:
+            guarded &= each.originator_version == after.get(each.originator_id, 0) + 1
+            after[each.originator_id] = each.originator_version
+        if not guarded:
+            assert isinstance(outcome, StreamConflictError)
+            return
+        assert (outcome.position, outcome.count) == (self.size, len(request.events))
+        if request.command is not None:
+            self.commands[request.command.key] = request.command.request, self.size
+        self.model = after
+        self.size += len(request.events)
+
+    @rule(
+        wanted=st.lists(
+            st.tuples(
+                st.lists(st.tuples(streams, versions), min_size=1, max_size=3),
+                st.dictionaries(streams, st.integers(0, 4), max_size=1),
+                st.none() | st.tuples(keys, st.sampled_from([b"r", b"x"])),
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def a_group_arrives(self, wanted):
+        requests = [
+            Append(
+                [SealedEvent(stream, n, "t", b"%s %d" % (stream.encode(), n)) for stream, n in happened],
+                guards=guards,
+                command=CommandId("scope", made[0], made[1] * 32) if made else None,
+            )
+            for happened, guards, made in wanted
+        ]
+        for request, outcome in zip(requests, self.append(*requests), strict=True):
+            self.expect(request, outcome)
+
+    @rule(stream=streams)
+    def the_next_event_happens(self, stream):
+        request = Append([SealedEvent(stream, self.model.get(stream, 0) + 1, "t", b"next")])
+        self.expect(request, self.append(request)[0])
+
+    @rule()
+    def the_connection_is_lost(self):
+        with psycopg.connect(self.database.admin_url, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'aiqyn sequencer'"
+            )
+
+    @rule()
+    def restart(self):
+        if hasattr(self, "sequencer"):
+            self.loop.run_until_complete(self.sequencer.close())
+        self.sequencer = Sequencer(self.database.url, KEY.name, KEY)
+        self.loop.run_until_complete(self.sequencer.start())
+
+
+def test_whatever_happens_in_whatever_order_the_log_is_as_the_model_says(postgres, migrated, monkeypatch):
+    quick(monkeypatch, 0, 0.05, 0.2)
+
+    class Run(Appending):
+        def __init__(self):
+            self.enterable = fresh(postgres, migrated)
+            super().__init__()
+
+    run_state_machine_as_test(Run, settings=settings(max_examples=15, stateful_step_count=15, deadline=None))
