@@ -7,6 +7,7 @@ that nobody watches.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import multiprocessing
@@ -133,9 +134,21 @@ def serve(settings: Settings, url: str, listening: socket.socket) -> None:
     from api.service import Parts
 
     server = make_server(create_app(Parts.load(settings, url)))
+    spare_the_collector()
     server.run(sockets=[listening])
     # uvicorn answers a failed start by returning.
     sys.exit(0 if server.started else 3)
+
+
+def spare_the_collector() -> None:
+    """Let the garbage collector look at requests alone, and seldom.
+
+    What start-up made stays for ever; walking through it again and again, as the default thresholds
+    make the collector do under load, took a third of a worker's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def work_in_background(settings: Settings, url: str) -> None:

@@ -89,18 +89,24 @@ class CitizensDesk:
         self._ledger = ledger
         self._trust = trust
         self._views: dict[str, PetitionView] = {}
+        self._loading: dict[str, asyncio.Task[PetitionView]] = {}
         self._this_turn = 0
         self._turn_over = asyncio.Event()
 
-    async def petition(self, petition: str, *, fresh: bool = False) -> PetitionView:
-        """Raises ``NotFoundError``, or ``PetitionClosedError`` once its text was taken down."""
-        view = None if fresh else self._views.get(petition)
-        if view is None:
-            view = await self._load(petition)
-            while len(self._views) >= _KNOWN_PETITIONS:
-                self._views.pop(next(iter(self._views)), None)
-            self._views[petition] = view
-        return view
+    async def petition(self, petition: str, *, unlike: PetitionView | None = None) -> PetitionView:
+        """What signing needs to know; ``unlike`` is a view that proved to be out of date.
+
+        A crowd that comes at once waits for one look at the database together. Raises ``NotFoundError``, or
+        ``PetitionClosedError`` once its text was taken down.
+        """
+        view = self._views.get(petition)
+        if view is not None and view is not unlike:
+            return view
+        loading = self._loading.get(petition)
+        if loading is None:
+            loading = self._loading[petition] = asyncio.create_task(self._load(petition))
+            loading.add_done_callback(lambda _: self._loading.pop(petition, None))
+        return await asyncio.shield(loading)
 
     async def submit(
         self,
@@ -170,22 +176,23 @@ class CitizensDesk:
                     ) from None
                 if attempt == ATTEMPTS - 1:
                     raise
-                await ledger.refresh()
-                view, fresh = await self.petition(petition, fresh=True), True
+                if lost.details.get("stream") == by.iss:
+                    await ledger.refresh()
+                view, fresh = await self.petition(petition, unlike=view), True
             except PetitionClosedError:
                 if command is not None and (done := await ledger.done_before(command)):
                     return done
                 if fresh:
                     raise
                 # It may have been opened since it was looked at.
-                view, fresh = await self.petition(petition, fresh=True), True
+                view, fresh = await self.petition(petition, unlike=view), True
         raise AssertionError("unreachable")
 
     async def withdraw_signature(
         self, petition: str, cms: bytes | str, *, command: CommandId | None = None
     ) -> Recorded:
         """Take one's signature back, as long as the petition collects."""
-        view = await self.petition(petition, fresh=True)
+        view = await self.petition(petition, unlike=self._views.get(petition))
         at = self._ledger.now()
         signer, _ = await self._verify_act("withdraw-signature", view, cms, at)
         stream = signature_stream(petition, nullifier(view.secret, signer.person.iin))
@@ -198,7 +205,7 @@ class CitizensDesk:
             except NotFoundError:
                 raise NotTheSignerError("This person has not signed this petition.") from None
             for attempt in range(ATTEMPTS):
-                view = await self.petition(petition, fresh=True)
+                view = await self.petition(petition, unlike=self._views.get(petition))
                 view.aggregate.require_open(at)
                 guards = {view.stream: view.aggregate.version}
                 try:
@@ -214,7 +221,7 @@ class CitizensDesk:
         self, petition: str, cms: bytes | str, *, command: CommandId | None = None
     ) -> Recorded:
         """Take one's petition back, before it is supported."""
-        view = await self.petition(petition, fresh=True)
+        view = await self.petition(petition, unlike=self._views.get(petition))
         at = self._ledger.now()
         signer, _ = await self._verify_act("withdraw-petition", view, cms, at)
         if nullifier(view.secret, signer.person.iin) != view.aggregate.author:
@@ -288,4 +295,7 @@ class CitizensDesk:
         if title is None or wrapped is None:
             raise PetitionClosedError("The text of this petition was taken down: it takes no signatures.")
         secret = self._ledger.vault.unwrap(PETITION_SECRET, stream, wrapped)
-        return PetitionView(petition, aggregate, title, secret)
+        while len(self._views) >= _KNOWN_PETITIONS:
+            self._views.pop(next(iter(self._views)))
+        view = self._views[petition] = PetitionView(petition, aggregate, title, secret)
+        return view

@@ -214,4 +214,3 @@ class Directory:
         key = VerifyingKey(public_key)
         self._by_kid.setdefault(key.kid, key)
         organisation.keys[key.kid] = (key, frozenset(roles))
-

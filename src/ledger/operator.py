@@ -57,7 +57,7 @@ class OperatorKeys:
 
     @classmethod
     def complete(cls, settings: Settings) -> Self:
-        """The keys of a ledger that is about to begin: each file that is missing is made, the others are read.
+        """The keys of a ledger that is about to begin: a missing file is made, the others are read.
 
         May be interrupted anywhere and repeated. Never call it where the ledger has entries: what is
         missing then must be restored.

@@ -14,6 +14,12 @@ from ledger import events
 NAMES = events.Names(kk="Мекеме", ru="Учреждение")
 
 
+def moments(first=1990, last=2200):
+    """Times in UTC, to the microsecond."""
+    low, high = datetime(first, 1, 1), datetime(last, 1, 1)
+    return st.datetimes(low, high, timezones=st.just(UTC))
+
+
 def any_facts():
     """Facts of any type."""
     return st.sampled_from(sorted(events.catalogue)).flatmap(lambda name: facts_of(events.catalogue[name]))
@@ -45,9 +51,7 @@ def _values(kind):
         case inspect.DateType():
             return st.dates()
         case inspect.DateTimeType():
-            return st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(
-                lambda at: at.replace(tzinfo=UTC)
-            )
+            return moments()
         case inspect.VarTupleType():
             return st.lists(_values(kind.item_type), min_size=kind.min_length or 0, max_size=4).map(tuple)
         case inspect.StrType():

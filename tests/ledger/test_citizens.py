@@ -158,9 +158,7 @@ def test_two_services_take_turns_on_one_database(database):
     async def story():
         async with scene(database) as one:
             petition = await one.limited()
-            async with scene(
-                database, keys=one.ledger.keys, authority=one.authority, fresh=False
-            ) as two:
+            async with scene(database, keys=one.ledger.keys, authority=one.authority, fresh=False) as two:
                 recorded = await asyncio.gather(
                     *(one.sign(i, petition) for i in range(0, 60, 2)),
                     *(two.sign(i, petition) for i in range(1, 60, 2)),

@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -62,7 +62,7 @@ class Proxy:
             threading.Thread(target=self._downstream, args=(server, client, swallow), daemon=True).start()
 
     def _upstream(self, client, server, swallow):
-        try:
+        with suppress(OSError):
             while data := client.recv(65536):
                 with self._lock:
                     armed = self._cut
@@ -79,14 +79,12 @@ class Proxy:
                     server.sendall(data)
                     continue
                 server.sendall(data if keep else data[:at])
-                return _end(client, server)
-        except OSError:
-            pass
+                break
         _end(client, server)
 
     def _downstream(self, server, client, swallow):
         answer = b""
-        try:
+        with suppress(OSError):
             while data := server.recv(65536):
                 if swallow.is_set():
                     answer += data
@@ -94,17 +92,13 @@ class Proxy:
                         break
                     continue
                 client.sendall(data)
-        except OSError:
-            pass
         _end(client, server)
 
 
 def _end(*sockets):
     for each in sockets:
-        try:
+        with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         each.close()
 
 

@@ -1,4 +1,4 @@
-"""The mark outside the database: a restored backup or another database is noticed before anything is signed."""
+"""The mark outside the database: a restored backup is noticed before anything is signed."""
 
 from __future__ import annotations
 
