@@ -28,7 +28,7 @@ from ledger.eds.verify import verify
 
 SIGNERS = int(os.environ.get("BENCH_SIGNERS", "12000"))
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "256"))
-WORKERS = os.environ.get("BENCH_WORKERS", "1")
+WORKERS = os.environ.get("BENCH_WORKERS", str(os.cpu_count()))
 
 
 def main() -> None:
