@@ -15,7 +15,12 @@ from typing import Any
 
 import msgspec
 from eventsourcing.application import AggregateNotFoundError, Application
-from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, Mapper
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    Mapper,
+    PersistenceError,
+)
 from eventsourcing.utils import Environment
 
 from ledger import events
@@ -28,7 +33,16 @@ from ledger.keys import Directory, SigningKey, UnauthorisedIssuerError
 from ledger.operator import OperatorKeys
 from ledger.receipt import Receipt
 from ledger.statement import Disclosure, Event, open_event, split_presentation
-from ledger.store.append import Append, Appended, CommandId, Quiet, SealedEvent, StreamConflictError, conflict
+from ledger.store.append import (
+    Append,
+    Appended,
+    CommandId,
+    Quiet,
+    SealedEvent,
+    StoreUnavailableError,
+    StreamConflictError,
+    conflict,
+)
 from ledger.store.high_water import HighWater
 from ledger.store.mapper import AGGREGATES, LedgerMapper
 from ledger.store.reader import LogReader
@@ -161,6 +175,8 @@ class Ledger(Application[str]):
             return await asyncio.to_thread(self.repository.get, stream)
         except AggregateNotFoundError:
             raise NotFoundError(f"There is no {stream}.", stream=stream) from None
+        except PersistenceError as error:
+            raise StoreUnavailableError("The ledger's database does not answer; try again soon.") from error
 
     def issuance(self, iss: str, facts: type[Fact], disclosures: Mapping[str, Any] | None = None) -> Issuance:
         """Who of us may say this in the name of ``iss``. Raises ``UnauthorisedIssuerError``."""
@@ -194,6 +210,8 @@ class Ledger(Application[str]):
             if aggregate is not None and by.sealed is None:
                 by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
             self.authorise(by, facts)
+            if aggregate is None and not issubclass(kind.event_class(type(facts)), LedgerAggregate.Created):
+                raise NotFoundError(f"There is no {stream}.", stream=stream)
             depends_on = self._check_context(facts, by, aggregate)
             changed = happen(kind, stream, aggregate, facts, by)
             pending = [await self.seal(happened) for happened in changed.collect_events()]

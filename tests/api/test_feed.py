@@ -21,7 +21,7 @@ async def listening(world):
     server = make_server(app)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         task = asyncio.create_task(server.serve(sockets=[bound]))
-        while not server.started:  # noqa: ASYNC110 - the server tells it in no other way
+        while not server.started:
             await asyncio.sleep(0.01)
         base = f"http://127.0.0.1:{bound.getsockname()[1]}"
         async with httpx.AsyncClient(base_url=base, timeout=30) as client:
@@ -91,7 +91,7 @@ def test_the_service_stops_although_clients_follow(database):
     async def story():
         async with listening(await begin(database)) as (api, server, task):
             following = asyncio.create_task(told(api.client, 10**9))
-            while not api.service.follower.clients:  # noqa: ASYNC110 - a count, not an event
+            while not api.service.follower.clients:
                 await asyncio.sleep(0.01)
             server.should_exit = True
             async with asyncio.timeout(5):

@@ -1,7 +1,8 @@
 """Working days of Kazakhstan, and the moments at which terms end.
 
-Public holidays come from the ``holidays`` package; what the government moves each year is the
-editable table ``transfers.toml``. Terms are counted in the country's one time zone.
+Public holidays are frozen in ``holidays.toml`` (for other years the ``holidays`` package answers), so
+that history is judged the same for ever; what the government moves each year is the editable table
+``transfers.toml``. Terms are counted in the country's one time zone.
 """
 
 from __future__ import annotations
@@ -84,8 +85,14 @@ def midnight_after(day: date) -> datetime:
 
 @cache
 def _public_holidays(year: int) -> frozenset[date]:
-    # Complete before anybody sees it: the package fills its own table while it is asked, and threads notice.
-    return frozenset(holidays.country_holidays("KZ", years=year, expand=False))
+    frozen = _table().get(str(year))
+    # Whole before anybody sees it: the package fills its own table while it is asked, and threads notice.
+    return frozenset(frozen or holidays.country_holidays("KZ", years=year, expand=False))
+
+
+@cache
+def _table() -> dict[str, list[date]]:
+    return tomllib.loads(files("ledger.domain").joinpath("holidays.toml").read_text("utf-8"))
 
 
 @cache

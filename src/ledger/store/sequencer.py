@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 _RETRY_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0)
 """Seconds between tries when the database does not answer; afterwards the callers are told."""
+_SERVER_LIMITS = "SET idle_in_transaction_session_timeout = '30s'; SET statement_timeout = '30s'"
+"""A host that froze while it held the head must not hold up all others for ever."""
+_LINE_SECONDS = 60
+"""After which a silent connection counts as broken."""
 
 
 class Sequencer:
@@ -166,7 +170,8 @@ class Sequencer:
         for pause in (*_RETRY_PAUSES, None):
             try:
                 connection = await self._connect()
-                outcomes = await self._transaction.run(connection, requests)
+                async with asyncio.timeout(_LINE_SECONDS):
+                    outcomes = await self._transaction.run(connection, requests)
             except (
                 DatabaseUnavailableError,
                 psycopg.OperationalError,
@@ -222,8 +227,9 @@ class Sequencer:
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await connect_async(
-                self._url, application_name="aiqyn sequencer", autocommit=True
+                self._url, application_name="aiqyn sequencer", autocommit=True, connect_timeout=10
             )
+            await self._connection.execute(_SERVER_LIMITS)
         return self._connection
 
     async def _disconnect(self) -> None:

@@ -30,6 +30,8 @@ from ledger.tlog.note import SignerKey
 CHANNEL = "ledger"
 """Notified once for each group, by ``_HEAD``."""
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it
+_ROOT = "SELECT root FROM ledger.checkpoints WHERE size = %s"
 _LOCK = "SELECT size, frontier FROM ledger.head FOR UPDATE"
 _VERSIONS = """
     SELECT s.stream, e.n FROM unnest(%b::text[]) AS s (stream) CROSS JOIN LATERAL (
@@ -92,12 +94,10 @@ class AppendTransaction:
         """
         async with connection.cursor(binary=True) as cursor:
             found = await self._lock_and_look(connection, cursor, requests)
-            if found.frontier.size < self.committed.size or (
-                found.frontier.size == self.committed.size and found.frontier != self.committed
-            ):
+            if not await self._continues(cursor, found.frontier):
                 raise LogRolledBackError(
-                    f"The database went back from {self.committed.size} entries to {found.frontier.size} "
-                    "while the service ran. Restore the newest database; signing on would fork the log.",
+                    f"The database went back behind {self.committed.size} entries while the service ran; it "
+                    f"holds {found.frontier.size}. Restore the newest one; signing on would fork the log.",
                     size=found.frontier.size,
                     signed=self.committed.size,
                 )
@@ -124,6 +124,16 @@ class AppendTransaction:
                 await cursor.execute("ROLLBACK")
             return [outcome for outcome in outcomes if outcome is not None]
 
+    async def _continues(self, cursor: psycopg.AsyncCursor[Any], found: Frontier) -> bool:
+        """Whether the log found is the one this process saw last, or has grown from it."""
+        if found.size <= self.committed.size:
+            return found == self.committed
+        if self.committed.size == 0:
+            return True
+        await cursor.execute(_ROOT, (self.committed.size,), prepare=True)
+        row = await cursor.fetchone()
+        return row is not None and bytes(row[0]) == self.committed.root()
+
     async def _lock_and_look(
         self,
         connection: psycopg.AsyncConnection[Any],
@@ -134,7 +144,7 @@ class AppendTransaction:
         streams.update(stream for request in requests for stream in request.guards)
         commands = [request.command for request in requests if request.command is not None]
         async with connection.pipeline():
-            await cursor.execute("BEGIN")
+            await cursor.execute(_BEGIN)
             head = connection.cursor(binary=True)
             await head.execute(_LOCK, prepare=True)
             versions = connection.cursor(binary=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -179,9 +180,9 @@ CUTS = {
     "before the entries": {"seen": b"PGCOPY\n"},
     "in the middle of the entries": {"seen": b"middle of it"},
     "before the head moves": {"seen": b"UPDATE ledger.head"},
-    "right before the commit": {"seen": b"COMMIT"},
-    "right after the commit was sent": {"seen": b"COMMIT", "keep": True},
-    "after the commit, before its answer": {"seen": b"COMMIT", "answered": True},
+    "right before the commit": {"seen": b"COMMIT\x00"},
+    "right after the commit was sent": {"seen": b"COMMIT\x00", "keep": True},
+    "after the commit, before its answer": {"seen": b"COMMIT\x00", "answered": True},
 }
 
 
@@ -536,7 +537,8 @@ class Appending(RuleBasedStateMachine):
     def a_group_arrives(self, wanted):
         requests = [
             Append(
-                [SealedEvent(stream, n, "t", b"%s %d" % (stream.encode(), n)) for stream, n in happened],
+                # No two sealed events have the same bytes: each has an id of its own.
+                [SealedEvent(stream, n, "t", uuid4().bytes) for stream, n in happened],
                 guards=guards,
                 command=CommandId("scope", made[0], made[1] * 32) if made else None,
             )
@@ -547,7 +549,7 @@ class Appending(RuleBasedStateMachine):
 
     @rule(stream=streams)
     def the_next_event_happens(self, stream):
-        request = Append([SealedEvent(stream, self.model.get(stream, 0) + 1, "t", b"next")])
+        request = Append([SealedEvent(stream, self.model.get(stream, 0) + 1, "t", uuid4().bytes)])
         self.expect(request, self.append(request)[0])
 
     @rule()
