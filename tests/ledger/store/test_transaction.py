@@ -220,7 +220,7 @@ def test_a_database_that_went_back_is_not_signed_on(run, database):
         admin.execute("DELETE FROM ledger.entries WHERE position = 1")
         admin.execute("DELETE FROM ledger.checkpoints WHERE size = 2")
         admin.execute("UPDATE ledger.head SET size = %s, frontier = %s", head)
-    with pytest.raises(LogRolledBackError, match="behind 2 entries.* it holds 1") as error:
+    with pytest.raises(LogRolledBackError, match=r"behind 2 entries.* it holds 1") as error:
         run([Append([event("c/1")])])
     assert error.value.details == {"size": 1, "signed": 2}
 
