@@ -136,7 +136,7 @@ def respond(
     """Any body with its validator (RFC 9110, section 13.1.2)."""
     tag = f'"{etag or hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"etag": tag, "cache-control": cache}
-    if _known(request.headers.get("if-none-match"), tag):
+    if request.method in ("GET", "HEAD") and _known(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=media_type)
 

@@ -32,6 +32,9 @@ def demo(
 ) -> None:
     """Play the way of one petition through a real service, and audit it from outside."""
     console = Console(highlight=False)
+    console.print("[dim]Starting a ledger of its own …[/]")
+    if home is not None and home.exists() and any(home.iterdir()):
+        raise typer.BadParameter(f"{home} is not empty: choose a new folder.", param_hint="--home")
     folder = home or Path(tempfile.mkdtemp(prefix="aiqyn-demo-"))
     authority = Authority.create("rsa", pool=4)
     started = time.monotonic()
@@ -47,8 +50,8 @@ def demo(
             except StoryError as broken:
                 console.print(f"\n[bold red]✗ The story did not hold:[/] {broken}")
                 raise typer.Exit(1) from broken
-            story.addresses()
             if sys.stdout.isatty() and not leave:
+                story.addresses()
                 console.print("[dim]Serving until Ctrl-C.[/]")
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.pause()

@@ -57,7 +57,7 @@ class LocalService:
         )
         if done.returncode:
             said = (done.stderr or done.stdout).strip()
-            raise LocalServiceError(f"aiqyn {' '.join(arguments[:2])} failed: {said}")
+            raise LocalServiceError(f"{' '.join(arguments[:2])}: {said.removeprefix('aiqyn: ')}")
         return done.stdout
 
     def init(self) -> None:

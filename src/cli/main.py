@@ -107,10 +107,15 @@ def main() -> NoReturn:
         app(prog_name="aiqyn")
     except AiqynError as error:
         _fail(error, str(error))
+    except OSError as error:
+        _fail(error, f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in SERVER_PARTS:
             raise
-        _fail(error, f"this command needs the server (no {error.name} here): pip install 'aiqyn[server]'")
+        _fail(
+            error,
+            f"this command needs the server (no {error.name} here): install aiqyn with its extra [server]",
+        )
     sys.exit(0)
 
 

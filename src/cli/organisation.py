@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
@@ -61,6 +62,17 @@ def add_key(
     facts = events.OrganisationKeyRegistered(
         key=VerifyingKey(key).public_key, roles=_roles(role), custody="own"
     )
+    _declare(slug, facts)
+
+
+@organisation.command()
+def population(
+    slug: Slug,
+    people: Annotated[int, typer.Argument(min=0, help="How many people live in its territory.")],
+    counted_on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Day of the figure.")],
+) -> None:
+    """Record a newer population figure; petitions published later use it."""
+    facts = events.OrganisationPopulationRecorded(population=people, counted_on=counted_on.date())
     _declare(slug, facts)
 
 

@@ -14,7 +14,10 @@ from ledger.eds.people import invent_person
 
 test_ca = typer.Typer(no_args_is_help=True, help="A certification authority of your own, for trying out.")
 
-Folder = Annotated[Path, typer.Argument(help="The authority's folder.", metavar="FOLDER")]
+Folder = Annotated[Path, typer.Argument(help="A new folder.", metavar="FOLDER")]
+Made = Annotated[
+    Path, typer.Argument(help="The authority's folder.", metavar="FOLDER", exists=True, file_okay=False)
+]
 
 
 @test_ca.command()
@@ -36,9 +39,10 @@ def new(
 
 @test_ca.command()
 def sign(
-    folder: Folder,
+    folder: Made,
     statement: Annotated[
-        Path | None, typer.Argument(help="File with the statement; default: standard input.")
+        Path | None,
+        typer.Argument(help="File with the statement; default: standard input.", exists=True, dir_okay=False),
     ] = None,
     person: Annotated[int, typer.Option(min=0, help="Number of the invented person who signs.")] = 1,
     der: Annotated[bool, typer.Option("--der", help="Write the bytes instead of base64.")] = False,

@@ -52,6 +52,9 @@ from ledger.store.vault import Vault
 
 ATTEMPTS = 5
 """How often a command is decided anew when another one was faster."""
+SPOKEN_FOR: frozenset[events.Role] = frozenset({"moderator", "body"})
+"""Roles that the gateway's key takes for an organisation; what time, numbers and the operator say is not
+for a token to say."""
 MAX_DISCLOSED = 20_000
 """Characters of a text that an organisation discloses."""
 DATA_KEY = "data-key"
@@ -136,7 +139,8 @@ class Ledger(Application[str]):
     # --- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Check the high-water mark and read who may issue what."""
+        """Check vault key and high-water mark, and read who may issue what."""
+        await asyncio.to_thread(self._check_vault_key)
         await self.sequencer.start()
         await self.refresh()
 
@@ -146,6 +150,12 @@ class Ledger(Application[str]):
         self.close()
         self.reader.close()
         self._datastore.close()
+
+    def _check_vault_key(self) -> None:
+        """Raises :class:`ledger.store.vault.VaultError` at once, not when the first citizen comes."""
+        sample = self.reader.any_petition_secret()
+        if sample is not None:
+            self.vault.unwrap(PETITION_SECRET, *sample)
 
     def now(self) -> datetime:
         """To the second, as ``iat`` will say it."""
@@ -303,7 +313,7 @@ class Ledger(Application[str]):
         Terms that the law computes may be left out of ``data``: they are filled in.
         """
         cls = events.catalogue.get(type_)
-        if cls is None or cls.restricted:
+        if cls is None or not cls.issuers <= SPOKEN_FOR:
             raise InvalidCommandError(
                 f"{type_!r} is not an event that an organisation posts.", event_type=type_
             )
@@ -329,8 +339,8 @@ class Ledger(Application[str]):
         await self.refresh()
         event.verify(self.directory.authorise(event))
         event.check_disclosures(disclosures, complete=True)
-        if event.facts.restricted:
-            raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by the gateway alone.")
+        if event.facts.issuers & {"gateway", "clock"}:
+            raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by this service alone.")
         _check_texts(disclosure.value for disclosure in disclosures)
         seen = event.n - 1
         if expected is not None and expected != seen:

@@ -120,7 +120,7 @@ def test_a_ledger_is_begun_once_and_served_afterwards(database, tmp_path):
             json={"stream": "petition/none", "type": "petition.registered", "data": {"number": "1"}},
             headers={"authorization": f"Bearer {token}"},
         )
-        assert posted.status_code == 409, posted.text
+        assert posted.status_code == 404, posted.text
         assert httpx.get(f"{base}/v1/log").json()["operator"] == "organisation/ministry"
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(30) == 0

@@ -1,4 +1,7 @@
-"""The table of event types in ``docs/spec.md``. ``python -m tests.docs.catalogue`` writes it anew."""
+"""What ``docs/`` says of the event types: a table in the spec, and a schema.
+
+``python -m tests.docs.catalogue`` writes both anew.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import msgspec
 
 from ledger import events
 
-SPEC = Path(__file__).resolve().parents[2] / "docs" / "spec.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+SPEC = DOCS / "spec.md"
+SCHEMA = DOCS / "events.schema.json"
 BEGIN, END = "<!-- catalogue:begin -->\n", "<!-- catalogue:end -->"
 
 
@@ -33,5 +38,20 @@ def rewritten(spec: str) -> str:
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
+def schema() -> str:
+    """The forms of all facts, as JSON Schema 2020-12."""
+    types = list(events.catalogue.values())
+    _, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    by_type = {cls.type: {"$ref": f"#/$defs/{cls.__name__}"} for cls in types}
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The data of every type of event",
+        "properties": by_type,
+        "$defs": components,
+    }
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2).decode() + "\n"
+
+
 if __name__ == "__main__":
+    SCHEMA.write_text(schema(), "utf-8")
     SPEC.write_text(rewritten(SPEC.read_text("utf-8")), "utf-8")

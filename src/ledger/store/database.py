@@ -122,7 +122,12 @@ def conninfo(url: str, *, application_name: str) -> str:
 
     ``application_name`` says in ``pg_stat_activity`` who it is. ``options`` in the URL stay, and come first.
     """
-    options = conninfo_to_dict(url).get("options") or ""
+    try:
+        options = conninfo_to_dict(url).get("options") or ""
+    except psycopg.ProgrammingError as error:
+        raise DatabaseUnavailableError(
+            f"{masked(url)} is no connection string: write postgresql://user:password@host/database."
+        ) from error
     ours = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())
     return make_conninfo(url, options=f"{options} {ours}".strip(), application_name=application_name)
 

