@@ -148,8 +148,8 @@ class Follower:
                 fresh = await read_entries(connection, self._next)
             if not fresh:
                 return
-            self._kept.extend(fresh)
             async with self._grown:
+                self._kept.extend(fresh)
                 self._next = fresh[-1].position + 1
                 self._grown.notify_all()
             if len(fresh) < PAGE:

@@ -25,7 +25,10 @@ States = Annotated[list[petitions.State] | None, Query(description="Only petitio
 Body = Annotated[
     str | None,
     Query(
-        max_length=200, description="Only petitions addressed to this organisation.", examples=[examples.BODY]
+        max_length=200,
+        pattern=r"^organisation/[A-Za-z0-9_-]+$",
+        description="Only petitions addressed to this organisation.",
+        examples=[examples.BODY],
     ),
 ]
 

@@ -22,6 +22,7 @@ import traceback
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ledger.config import Settings
 from ledger.errors import AiqynError
@@ -29,6 +30,10 @@ from ledger.errors import AiqynError
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10
+MAX_HEAD_BYTES = 32_768
+"""Of a request's line and headers together."""
+REQUEST_SECONDS = 60
+"""From a connection's, or a request's, first byte to the request's last."""
 """How long requests under way may take once the service stops."""
 
 
@@ -108,12 +113,64 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
+class BoundedProtocol(HttpToolsProtocol):
+    """Bounds what a stranger may send before a request is whole, which uvicorn leaves to a proxy."""
+
+    _head = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A request must follow."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing follows any more."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """The first bytes of a request."""
+        self._head = 0
+        self._expect_request()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request line."""
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._count(name + value)
+        super().on_header(name, value)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._stop_timer()
+        super().on_message_complete()
+
+    def _count(self, part: bytes) -> None:
+        self._head += len(part)
+        if self._head > MAX_HEAD_BYTES:
+            raise ValueError("the request's head is too long")  # uvicorn answers 400 and closes
+
+    def _expect_request(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 def make_server(app: Any) -> Server:  # noqa: ANN401 - an ASGI application
     """A server without lines of its own in the log."""
     return Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedProtocol,
             loop="uvloop",
             ws="none",
             lifespan="on",

@@ -19,6 +19,7 @@ from api.shapes import RecordedDocument, SigningRequest
 from ledger.application import NotFoundError
 from ledger.citizens import AlreadySignedError, SignerTooYoungError
 from ledger.domain.petition import PetitionClosedError
+from ledger.domain.wording import is_petition_id
 from ledger.errors import AiqynError
 from ledger.events import Region
 from ledger.store.append import StreamConflictError
@@ -32,6 +33,8 @@ async def sign_petition(request: Request) -> Response:
     service = service_of(request)
     petition: str = request.path_params["id"]
     try:
+        if not is_petition_id(petition):
+            raise NotFoundError("A petition's id is a lower-case UUID.")
         body = await request.body()
         cms, region = _read(request, body)
         command = command_id(request, body, f"citizen {request.scope['path']}")

@@ -147,5 +147,5 @@ def petitions(source: Source, ids: Iterable[str]) -> Iterator[tuple[str, Numbers
 def _decode(data: bytes, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedAnswerError(f"{where} is not as the interface promises: {error}.") from error

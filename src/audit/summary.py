@@ -21,11 +21,11 @@ def show(report: Report, console: Console) -> None:
     """Print the whole report."""
     console.print(Padding(Group(_verdict(report), "", _checked(report)), (1, 1)))
     for warning in report.warnings:
-        console.print(Padding(Text(f"⚠ {warning}", style="yellow"), (0, 1, 1, 1)))
+        console.print(Padding(Text(printable(f"⚠ {warning}"), style="yellow"), (0, 1, 1, 1)))
     if report.findings:
         console.print(Padding(_findings(report), (0, 1, 1, 1)))
     if report.stopped:
-        console.print(Padding(Text(f"Stopped: {report.stopped}", style="yellow"), (0, 1, 1, 1)))
+        console.print(Padding(Text(printable(f"Stopped: {report.stopped}"), style="yellow"), (0, 1, 1, 1)))
 
 
 def _verdict(report: Report) -> Text:
@@ -33,7 +33,9 @@ def _verdict(report: Report) -> Text:
     text = Text(word, style=style)
     if report.status == "clean":
         text.append(
-            f": all {_n(report.replayed)} entries are what the log signed, and every rule holds.", "default"
+            f": all {_n(report.replayed)} entries are what the log signed, "
+            "and every rule that was checked holds.",
+            "default",
         )
     elif report.status == "findings":
         text.append(f": {_n(report.total)} in {_count(report.replayed, 'entry', 'entries')}.", "default")
@@ -46,11 +48,12 @@ def _checked(report: Report) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("log", report.origin or report.source)
+    table.add_row("log", Text(printable(report.origin or report.source)))
     if report.origin:
-        table.add_row("read from", report.source)
+        table.add_row("read from", Text(printable(report.source)))
     if report.log_key:
-        table.add_row("key", f"{report.log_key} ({'pinned' if report.log_key_pinned else 'NOT pinned'})")
+        pinned = "pinned" if report.log_key_pinned else "NOT pinned"
+        table.add_row("key", Text(printable(f"{report.log_key} ({pinned})")))
     if report.size is not None:
         table.add_row("checkpoint", _count(report.size, "entry", "entries"))
         table.add_row("root", report.root)

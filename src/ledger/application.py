@@ -24,7 +24,7 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment
 
 from ledger import events
-from ledger.domain import terms
+from ledger.domain import terms, wording
 from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, happen, require
 from ledger.domain.petition import Petition
 from ledger.errors import AiqynError
@@ -491,5 +491,8 @@ class Ledger(Application[str]):
 
 
 def _check_texts(values: Iterable[Any]) -> None:
-    if not all(isinstance(value, str) and 0 < len(value) <= MAX_DISCLOSED for value in values):
+    texts = tuple(values)
+    if not all(isinstance(value, str) and 0 < len(value) <= MAX_DISCLOSED for value in texts):
         raise InvalidCommandError(f"A disclosed text has 1 to {MAX_DISCLOSED} characters.")
+    for value in texts:
+        wording.check_visible("disclosed text", value)

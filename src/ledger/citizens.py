@@ -8,6 +8,7 @@ be verified is not recorded at all.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast, get_args
@@ -26,8 +27,10 @@ from ledger.eds.person import birth_date
 from ledger.eds.verify import Signer, verify
 from ledger.encoding import b64url
 from ledger.events import Language
-from ledger.statement import Disclosure
+from ledger.statement import Disclosure, DisclosureMismatchError, open_event
 from ledger.store.append import Append, CommandId, StreamConflictError
+
+log = logging.getLogger(__name__)
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _KNOWN_PETITIONS = 1000
@@ -128,6 +131,7 @@ class CitizensDesk:
         at = ledger.now()
         terms.threshold(ledger.require_body(body), at)  # where none is known, it could never be published
         signer, _ = await self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)
+        self._check_age(signer, at)
         stream = petition_stream(petition)
         secret, wrapped = ledger.vault.new_key(PETITION_SECRET, stream)
         facts = events.PetitionSubmitted(
@@ -290,7 +294,14 @@ class CitizensDesk:
             raise NotFoundError("A petition's id is a lower-case UUID.")
         stream = petition_stream(petition)
         aggregate = cast("Petition", await self._ledger.load(stream))
-        disclosed, wrapped = await asyncio.to_thread(self._ledger.reader.petition_keys, stream)
+        entry, disclosed, wrapped = await asyncio.to_thread(self._ledger.reader.petition_keys, stream)
+        try:
+            open_event(entry).check_disclosures(disclosed, complete=False)
+        except DisclosureMismatchError as altered:
+            log.critical("the stored disclosures of %s were altered: %s", stream, altered)
+            raise PetitionClosedError(
+                "The stored text of this petition is not what its author signed: it takes no signatures."
+            ) from altered
         title = next((d.value for d in disclosed if d.name == "title"), None)
         if title is None or wrapped is None:
             raise PetitionClosedError("The text of this petition was taken down: it takes no signatures.")

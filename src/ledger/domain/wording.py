@@ -58,16 +58,20 @@ def check_text(title: str, text: str) -> None:
     for name, value, limit in (("title", title, MAX_TITLE), ("text", text, MAX_TEXT)):
         if not value.strip() or len(value) > limit:
             raise UnreadableTextError(f"The {name} must have 1 to {limit} characters.", field=name)
-        if value != unicodedata.normalize("NFC", value) or value != value.strip():
+        if not unicodedata.is_normalized("NFC", value) or value != value.strip():
             raise UnreadableTextError(
                 f"The {name} must be in Unicode form NFC, without spaces at its ends.", field=name
             )
-        allowed = "" if name == "title" else "\n"
-        for character in value:
-            if character not in allowed and unicodedata.category(character) in _INVISIBLE:
-                raise UnreadableTextError(
-                    f"The {name} holds the character U+{ord(character):04X}, which does not show.", field=name
-                )
+        check_visible(name, value, allowed="" if name == "title" else "\n")
+
+
+def check_visible(name: str, value: str, *, allowed: str = "\n") -> None:
+    """Raises :class:`UnreadableTextError` for characters that do not show or turn the writing around."""
+    for character in value:
+        if character not in allowed and unicodedata.category(character) in _INVISIBLE:
+            raise UnreadableTextError(
+                f"The {name} holds the character U+{ord(character):04X}, which does not show.", field=name
+            )
 
 
 def text_hash(title: str, text: str) -> str:

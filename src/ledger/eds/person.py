@@ -39,7 +39,7 @@ class Person:
     first_name: str
     """May be empty: some people have one name only."""
     masked_name: str
-    """First name, space, first letter of the surname, full stop."""
+    """First name (its first word), space, first letter of the surname, full stop."""
 
     def __repr__(self) -> str:
         return f"Person({self.masked_name!r})"
@@ -65,7 +65,7 @@ class Person:
             full_name=" ".join(part for part in (surname, first_name, patronymic) if part),
             surname=surname,
             first_name=first_name,
-            masked_name=mask(first_name, surname),
+            masked_name=mask(first_name.partition(" ")[0], surname),
         )
 
 
@@ -122,6 +122,8 @@ def _first_name(common: list[str], surname: list[str], patronymic: list[str]) ->
     tail = [word.casefold() for word in rest[-len(middle) :]]
     if len(rest) > len(middle) and tail == middle:
         rest = rest[: -len(middle)]
+    if len(rest) > 1:  # however the rest is ordered, a surname or a patronymic in it is not published
+        rest = [word for word in rest if word.casefold() not in {*wanted, *middle}]
     return " ".join(rest)
 
 

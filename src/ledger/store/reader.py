@@ -107,13 +107,14 @@ class LogReader:
         rows = self._rows("SELECT wrapped FROM ledger.data_keys WHERE stream = %s", (stream,))
         return bytes(rows[0][0]) if rows else None
 
-    def petition_keys(self, stream: str) -> tuple[tuple[Disclosure, ...], bytes | None]:
-        """What is disclosed about a petition's first event, and its wrapped secret."""
+    def petition_keys(self, stream: str) -> tuple[bytes, tuple[Disclosure, ...], bytes | None]:
+        """A petition's first entry, what is disclosed about it, and the petition's wrapped secret."""
         position = self.position(stream, 1)
         if position is None:
-            return (), None
+            raise NotInLogError(f"There is no {stream}.")
         rows = self._rows("SELECT wrapped FROM ledger.petition_secrets WHERE petition = %s", (stream,))
-        return self.public_disclosures(position), bytes(rows[0][0]) if rows else None
+        secret = bytes(rows[0][0]) if rows else None
+        return self.entries(position, 1)[0][1], self.public_disclosures(position), secret
 
     def any_petition_secret(self) -> tuple[str, bytes] | None:
         """A petition's stream and its wrapped secret, to try a key on."""
