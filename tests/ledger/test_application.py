@@ -367,7 +367,7 @@ def test_what_citizens_do_is_said_by_the_gateway_alone(database):
         facts = events.PetitionSigned(lang="kk", algorithm="RSA-SHA256")
         stream = f"signature/{await s.limited()}/{'A' * 43}"
         made = dict.fromkeys(facts.public | facts.restricted, "x")
-        with pytest.raises(UnauthorisedIssuerError, match="said by the gateway alone"):
+        with pytest.raises(UnauthorisedIssuerError, match="said by this service alone"):
             await s.ledger.post(presented(s, stream, facts, 1, iss=OPERATOR, values=made))
 
     run(database, story)

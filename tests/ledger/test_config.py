@@ -223,7 +223,7 @@ def test_without_the_server_parts_help_and_config_work_and_others_say_what_is_mi
     done = run("migrate")
     assert done.returncode == 1
     assert done.stderr == (
-        "aiqyn: this command needs the server (no psycopg here): pip install 'aiqyn[server]'\n"
+        "aiqyn: this command needs the server (no psycopg here): install aiqyn with its extra [server]\n"
     )
 
 

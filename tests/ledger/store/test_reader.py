@@ -142,8 +142,9 @@ def test_what_was_written_beside_an_entry_is_found(database):
     with LogReader(database.url) as reader:
         assert set(reader.public_disclosures(0)) == set(public)
         assert reader.public_disclosures(1) == ()
-        assert reader.petition_keys("petition/p") == (reader.public_disclosures(0), b"secret")
-        assert reader.petition_keys("petition/q") == ((), None)
+        assert reader.petition_keys("petition/p") == (b"e", reader.public_disclosures(0), b"secret")
+        with pytest.raises(NotInLogError, match="petition/q"):
+            reader.petition_keys("petition/q")
         assert reader.data_key("petition/p") == b"wrapped"
         assert reader.data_key("petition/q") is None
         assert reader.command(command) == (0, 1)
