@@ -15,7 +15,8 @@ demo: $(INSTALLED) ## Watch one petition from its first word to its audited coun
 test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
 	$(VENV)/bin/pytest -n 2 $(ARGS)
 
-serve: $(INSTALLED) ## Serve on the embedded database, or on the one in AIQYN_DATABASE_URL
+serve: $(INSTALLED) ## Begin a ledger where there is none, and serve it (embedded, or AIQYN_DATABASE_URL)
+	$(VENV)/bin/aiqyn init
 	$(VENV)/bin/aiqyn serve $(ARGS)
 
 lint: $(INSTALLED) ## Check style, format and types
@@ -38,5 +39,6 @@ $(INSTALLED): pyproject.toml
 	if [ -z "$$python" ]; then echo "aiqyn needs Python 3.11 or newer: install it, or name it by make PYTHON=..." >&2; exit 1; fi; \
 	test -x $(VENV)/bin/python || "$$python" -m venv $(VENV) || \
 	{ echo "$$python cannot make $(VENV): on Debian and Ubuntu, install the package python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	@echo "Installing into $(VENV) …"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
