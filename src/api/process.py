@@ -200,8 +200,7 @@ def serve(settings: Settings, url: str, listening: socket.socket) -> None:
 def spare_the_collector() -> None:
     """Let the garbage collector look at requests alone, and seldom.
 
-    What start-up made stays for ever; walking through it again and again, as the default thresholds
-    make the collector do under load, took a third of a worker's time.
+    What start-up made stays for ever: it need not be walked through again and again under load.
     """
     gc.collect()
     gc.freeze()
