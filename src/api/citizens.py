@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api import examples
 from api.codec import NEVER, PetitionId, answer, created, decode, require_json, respond
-from api.idempotency import IdempotencyKeyError, command_id, perform
+from api.idempotency import IdempotencyKeyError, command_id
 from api.openapi import describe
 from api.problems import BodyTooLargeError, JsonInvalidError, MediaTypeError, RequestError
 from api.service import Service, service_of
@@ -185,7 +185,7 @@ async def record(
     service: Service, command: CommandId | None, work: Awaitable[Recorded], location: str | None = None
 ) -> Response:
     """The answer to a command: what it brought about, with its receipt."""
-    recorded = await perform(service.ledger, command, work)
+    recorded = await service.ledger.once(command, work)
     document = RecordedDocument.of(recorded, await service.ledger.receipt(recorded))
     return created(
         document,

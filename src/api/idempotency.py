@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable
 
 from starlette.requests import Request
 
 from api.problems import RequestError
-from ledger.application import Ledger, Recorded
-from ledger.errors import AiqynError, FatalError
-from ledger.store.append import CommandId, CommandReusedError
+from ledger.store.append import CommandId
 
 HEADER = "idempotency-key"
 _BARE = re.compile(r"[A-Za-z0-9_:.\-]{1,255}")
@@ -65,15 +62,3 @@ def expected_version(request: Request) -> int | None:
     if match is None:
         raise PreconditionError('If-Match takes one version of a stream in quotes, such as "3".')
     return int(match[1])
-
-
-async def perform(ledger: Ledger, command: CommandId | None, work: Awaitable[Recorded]) -> Recorded:
-    """What ``work`` records; where it is refused now, what the same command recorded before."""
-    try:
-        return await work
-    except (CommandReusedError, FatalError):
-        raise
-    except AiqynError:
-        if command is not None and (done := await ledger.done_before(command)):
-            return done
-        raise

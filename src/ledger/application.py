@@ -27,7 +27,7 @@ from ledger import events
 from ledger.domain import terms, wording
 from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, happen, require
 from ledger.domain.petition import Petition
-from ledger.errors import AiqynError
+from ledger.errors import AiqynError, FatalError
 from ledger.events import Fact
 from ledger.keys import Directory, SigningKey, UnauthorisedIssuerError
 from ledger.operator import OperatorKeys
@@ -37,6 +37,7 @@ from ledger.store.append import (
     Append,
     Appended,
     CommandId,
+    CommandReusedError,
     Quiet,
     SealedEvent,
     StoreUnavailableError,
@@ -328,7 +329,7 @@ class Ledger(Application[str]):
             facts = msgspec.convert({**self._lawful(cls, stream, by), **data}, cls)
         except msgspec.ValidationError as error:
             raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
-        return await self.once(command, self.record(stream, facts, by, expected=expected, command=command))
+        return await self.record(stream, facts, by, expected=expected, command=command)
 
     async def post(
         self, presentation: str, *, expected: int | None = None, command: CommandId | None = None
@@ -349,9 +350,7 @@ class Ledger(Application[str]):
                 "seal the event again, with the number that follows."
             )
         by = replace(Issuance.of(event), disclosures=disclosures)
-        return await self.once(
-            command, self.record(event.stream, event.facts, by, expected=seen, command=command)
-        )
+        return await self.record(event.stream, event.facts, by, expected=seen, command=command)
 
     async def declare(
         self, stream: str, facts: Fact, *, expected: int | None = None, quiet: Quiet | None = None
@@ -394,10 +393,15 @@ class Ledger(Application[str]):
         return await self._record_all(f"organisation/{slug}", steps, by)
 
     async def once(self, command: CommandId | None, work: Awaitable[Recorded]) -> Recorded:
-        """What ``work`` records, or, where that is refused now, what the same command recorded before."""
+        """What ``work`` records; where it is refused now, what the same command recorded before.
+
+        Every command that may be repeated is awaited through here, by whoever gave it its ``command``.
+        """
         try:
             return await work
-        except (NotAllowedError, StreamConflictError):
+        except (CommandReusedError, FatalError):
+            raise
+        except AiqynError:
             if command is not None and (done := await self.done_before(command)):
                 return done
             raise

@@ -144,7 +144,7 @@ class CitizensDesk:
         )
         values = {"title": title, "text": text, "author": signer.person.masked_name}
         by = self._said_by_gateway(at, signer, cms, values)
-        return await ledger.once(command, ledger.record(stream, facts, by, command=command, secret=wrapped))
+        return await ledger.record(stream, facts, by, command=command, secret=wrapped)
 
     async def sign(
         self,
@@ -184,8 +184,6 @@ class CitizensDesk:
                     await ledger.refresh()
                 view, fresh = await self.petition(petition, unlike=view), True
             except PetitionClosedError:
-                if command is not None and (done := await ledger.done_before(command)):
-                    return done
                 if fresh:
                     raise
                 # It may have been opened since it was looked at.
@@ -203,23 +201,20 @@ class CitizensDesk:
         by = self._said_by_gateway(at, signer, cms)
         facts = events.SignatureWithdrawn(algorithm=signer.algorithm)
 
-        async def withdraw() -> Recorded:
+        try:
+            await self._ledger.load(stream)
+        except NotFoundError:
+            raise NotTheSignerError("This person has not signed this petition.") from None
+        for attempt in range(ATTEMPTS):
+            view = await self.petition(petition, unlike=self._views.get(petition))
+            view.aggregate.require_open(at)
+            guards = {view.stream: view.aggregate.version}
             try:
-                await self._ledger.load(stream)
-            except NotFoundError:
-                raise NotTheSignerError("This person has not signed this petition.") from None
-            for attempt in range(ATTEMPTS):
-                view = await self.petition(petition, unlike=self._views.get(petition))
-                view.aggregate.require_open(at)
-                guards = {view.stream: view.aggregate.version}
-                try:
-                    return await self._ledger.record(stream, facts, by, guards=guards, command=command)
-                except StreamConflictError as lost:
-                    if lost.details.get("stream") != view.stream or attempt == ATTEMPTS - 1:
-                        raise
-            raise AssertionError("unreachable")
-
-        return await self._ledger.once(command, withdraw())
+                return await self._ledger.record(stream, facts, by, guards=guards, command=command)
+            except StreamConflictError as lost:
+                if lost.details.get("stream") != view.stream or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     async def withdraw_petition(
         self, petition: str, cms: bytes | str, *, command: CommandId | None = None
@@ -232,7 +227,7 @@ class CitizensDesk:
             raise NotTheAuthorError("Only the author can withdraw a petition.")
         by = self._said_by_gateway(at, signer, cms)
         facts = events.PetitionWithdrawn(algorithm=signer.algorithm)
-        return await self._ledger.once(command, self._ledger.record(view.stream, facts, by, command=command))
+        return await self._ledger.record(view.stream, facts, by, command=command)
 
     async def _verify_act(
         self, act: wording.Act, view: PetitionView, cms: bytes | str, at: datetime
