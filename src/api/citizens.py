@@ -25,6 +25,7 @@ from api.shapes import (
 )
 from ledger.application import NotFoundError, Recorded
 from ledger.citizens import NotTheAuthorError, NotTheSignerError, SignerTooYoungError
+from ledger.context import require_body
 from ledger.domain import wording
 from ledger.domain.aggregate import NotAllowedError
 from ledger.domain.petition import PetitionClosedError
@@ -96,7 +97,7 @@ async def prepare_petition(request: Request) -> Response:
     wording.check_text(asked.title, asked.text)
     ledger = service_of(request).ledger
     await ledger.refresh()
-    ledger.require_body(asked.body)
+    require_body(ledger.directory, asked.body, "petition")
     if not wording.is_petition_id(petition):
         raise RequestError("The petition's id is a lower-case UUID.")
     statement = wording.filing(petition, asked.body, asked.title, asked.text, asked.lang)

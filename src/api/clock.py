@@ -22,6 +22,7 @@ from psycopg.rows import class_row
 
 from ledger import events
 from ledger.application import Ledger, NotFoundError
+from ledger.context import require_body
 from ledger.domain import terms
 from ledger.domain.aggregate import NotAllowedError
 from ledger.domain.signature import petition_stream
@@ -176,7 +177,8 @@ class Steward:
                 return None
 
     def _publication(self, petition: _Due, now: datetime) -> Fact:
-        required, population = terms.threshold(self._ledger.require_body(petition.body), now)
+        body = require_body(self._ledger.directory, petition.body, "petition")
+        required, population = terms.threshold(body, now)
         return events.PetitionPublished(
             required=required, population=population, collect_until=terms.collect_until(now)
         )

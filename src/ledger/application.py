@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,16 +23,15 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
-from ledger import events
-from ledger.domain import terms, wording
+from ledger import attachments, context, events, parts
+from ledger.domain import wording
 from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, happen, require
-from ledger.domain.petition import Petition
 from ledger.errors import AiqynError, FatalError
 from ledger.events import Fact
 from ledger.keys import Directory, SigningKey, UnauthorisedIssuerError
 from ledger.operator import OperatorKeys
 from ledger.receipt import Receipt
-from ledger.statement import Disclosure, Event, open_event, split_presentation
+from ledger.statement import Disclosure, Event, disclosed, open_event, split_presentation
 from ledger.store.append import (
     Append,
     Appended,
@@ -53,9 +52,13 @@ from ledger.store.vault import Vault
 
 ATTEMPTS = 5
 """How often a command is decided anew when another one was faster."""
-SPOKEN_FOR: frozenset[events.Role] = frozenset({"moderator", "body"})
+SPOKEN_FOR: frozenset[events.Role] = frozenset(
+    {"moderator", "body", "registrar", "head", "executor", "controller"}
+)
 """Roles that the gateway's key takes for an organisation; what time, numbers and the operator say is not
 for a token to say."""
+OWN_CALLS = frozenset({events.AppealImported, events.AppealStepImported, events.DisclosureRead})
+"""Facts that come by a call of their own, because more belongs to them than the event."""
 MAX_DISCLOSED = 20_000
 """Characters of a text that an organisation discloses."""
 DATA_KEY = "data-key"
@@ -77,6 +80,14 @@ class InvalidCommandError(AiqynError):
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """Facts that depend on where the aggregate stands: they are made anew when somebody else was faster."""
+
+    kind: type[Fact]
+    make: Callable[[LedgerAggregate | None, Issuance], Fact]
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """What a command brought about: committed, in a signed checkpoint, provable."""
 
@@ -86,6 +97,15 @@ class Recorded:
     offset: int = 0
     public: tuple[Disclosure, ...] | None = None
     """What was made public with it; ``None`` for a repeated command, where it is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One event with what is restricted about it."""
+
+    position: int
+    event: Event
+    restricted: tuple[Disclosure, ...] = field(repr=False)
 
 
 class Ledger(Application[str]):
@@ -198,40 +218,47 @@ class Ledger(Application[str]):
     async def record(
         self,
         stream: str,
-        facts: Fact,
+        what: Fact | Decision,
         by: Issuance,
         *,
         expected: int | None = None,
         command: CommandId | None = None,
+        statement: CommandId | None = None,
         quiet: Quiet | None = None,
         guards: Mapping[str, int] | None = None,
         secret: bytes | None = None,
     ) -> Recorded:
-        """Let ``facts`` happen to ``stream``, by the rules of its aggregate, and append it.
+        """Let facts happen to ``stream``, by the rules of its aggregate, and append them.
 
         ``expected``: the version that the caller saw (``If-Match``); without it a lost race is decided
         anew. ``secret``: the wrapped secret of a new petition. Raises what the rules, the issuer's rights
         and the append raise.
         """
-        kind = AGGREGATES[facts.room]
+        said = what.kind if isinstance(what, Decision) else type(what)
+        kind = AGGREGATES[said.room]
+        require(stream.startswith(said.room + "/"), f"{said.type!r} does not happen to {stream}.")
         for attempt in range(ATTEMPTS):
             aggregate = await self._find(stream)
             if expected is not None and (aggregate.version if aggregate else 0) != expected:
                 raise conflict(stream, expected, aggregate.version if aggregate else 0)
             if aggregate is not None and by.sealed is None:
                 by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
-            self.authorise(by, facts)
-            if aggregate is None and not issubclass(kind.event_class(type(facts)), LedgerAggregate.Created):
+            self.authorise(by, said)
+            if aggregate is None and not issubclass(kind.event_class(said), LedgerAggregate.Created):
                 raise NotFoundError(f"There is no {stream}.", stream=stream)
-            depends_on = self._check_context(facts, by, aggregate)
+            facts = what.make(aggregate, by) if isinstance(what, Decision) else what
+            depends_on = {
+                other: self.version_of(other) for other in context.check(self.directory, facts, by, aggregate)
+            }
             changed = happen(kind, stream, aggregate, facts, by)
             pending = [await self.seal(happened) for happened in changed.collect_events()]
             if secret is not None:
                 pending = [replace(event, secret=secret) for event in pending]
+            pending += await parts.split_off(self, stream, changed, facts, by)
             ours = {**self.issuer_guard(by.iss, stream), **depends_on}
             try:
                 appended = await self.sequencer.append(
-                    Append(pending, {**ours, **(guards or {})}, quiet, command)
+                    Append(pending, {**ours, **(guards or {})}, quiet, command, statement)
                 )
             except StreamConflictError as lost:
                 await self.refresh()
@@ -240,7 +267,7 @@ class Ledger(Application[str]):
                 if not again or attempt == ATTEMPTS - 1:
                     raise
                 continue
-            if facts.room == "organisation":
+            if said.room == "organisation":
                 await self.refresh()
             return await self.recorded(appended, pending)
         raise AssertionError("unreachable")
@@ -262,7 +289,33 @@ class Ledger(Application[str]):
         else:
             data_key, fresh = self.vault.unwrap(DATA_KEY, stream, wrapped), None
         sealed = self.vault.seal(data_key, stored.state, restricted)
-        return replace(stored, sealed=sealed, data_key=fresh)
+        values = disclosed(restricted)
+        number = values.get("iin")
+        return replace(
+            stored,
+            sealed=sealed,
+            data_key=fresh,
+            person=None if number is None else self.vault.person(number),
+            attachments=attachments.ids(values.get("attachments")),
+        )
+
+    async def secrets(self, stream: str) -> list[Secret]:
+        """A stream's events with their restricted disclosures. Raises :class:`NotFoundError`.
+
+        Where the stream's data key was destroyed, there are no disclosures any more.
+        """
+        rows = await asyncio.to_thread(self.reader.stream, stream)
+        if not rows:
+            raise NotFoundError(f"There is no {stream}.", stream=stream)
+        wrapped = await asyncio.to_thread(self.reader.data_key, stream)
+        data_key = None if wrapped is None else self.vault.unwrap(DATA_KEY, stream, wrapped)
+        found = []
+        for position, entry, sealed in rows:
+            restricted: tuple[Disclosure, ...] = ()
+            if data_key is not None and sealed is not None:
+                restricted = self.vault.open(data_key, entry, sealed)
+            found.append(Secret(position, open_event(entry), restricted))
+        return found
 
     async def recorded(self, appended: Appended, pending: Iterable[SealedEvent], offset: int = 0) -> Recorded:
         """What was appended; for a repeated command, what it appended the first time."""
@@ -314,22 +367,28 @@ class Ledger(Application[str]):
         Terms that the law computes may be left out of ``data``: they are filled in.
         """
         cls = events.catalogue.get(type_)
-        if cls is None or not cls.issuers <= SPOKEN_FOR:
+        if cls is None or cls in OWN_CALLS or not cls.issuers <= SPOKEN_FOR:
             raise InvalidCommandError(
                 f"{type_!r} is not an event that an organisation posts.", event_type=type_
             )
-        if set(disclosures) != cls.public:
+        names = cls.public | cls.restricted
+        if "attachments" in names:
+            disclosures = {"attachments": [], **disclosures}
+        if set(disclosures) != names:
             raise InvalidCommandError(
-                f"{type_!r} takes the disclosures {sorted(cls.public) or 'none'}, not {sorted(disclosures)}."
+                f"{type_!r} takes the disclosures {sorted(names) or 'none'}, not {sorted(disclosures)}."
             )
-        _check_texts(disclosures.values())
+        self._check_disclosed(disclosures)
         await self.refresh()  # another process may have registered the organisation, or its key
+
+        def make(aggregate: LedgerAggregate | None, by: Issuance) -> Fact:
+            try:
+                return msgspec.convert({**context.lawful(self.directory, cls, by, aggregate), **data}, cls)
+            except msgspec.ValidationError as error:
+                raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
+
         by = self.issuance(iss, cls, disclosures)
-        try:
-            facts = msgspec.convert({**self._lawful(cls, stream, by), **data}, cls)
-        except msgspec.ValidationError as error:
-            raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
-        return await self.record(stream, facts, by, expected=expected, command=command)
+        return await self.record(stream, Decision(cls, make), by, expected=expected, command=command)
 
     async def post(
         self, presentation: str, *, expected: int | None = None, command: CommandId | None = None
@@ -342,7 +401,9 @@ class Ledger(Application[str]):
         event.check_disclosures(disclosures, complete=True)
         if event.facts.issuers & {"gateway", "clock"}:
             raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by this service alone.")
-        _check_texts(disclosure.value for disclosure in disclosures)
+        if type(event.facts) in OWN_CALLS:
+            raise InvalidCommandError(f"{event.facts.type!r} comes by a call of its own.")
+        self._check_disclosed(disclosed(disclosures))
         seen = event.n - 1
         if expected is not None and expected != seen:
             raise InvalidCommandError(
@@ -420,7 +481,7 @@ class Ledger(Application[str]):
 
     # --- rules that need more than one stream ----------------------------------------------------
 
-    def authorise(self, by: Issuance, facts: Fact) -> None:
+    def authorise(self, by: Issuance, facts: type[Fact]) -> None:
         """Raises ``UnauthorisedIssuerError`` unless that key may say this now."""
         if not self.directory.roles(by.iss, by.kid) & facts.issuers:
             needed = " or ".join(sorted(facts.issuers))
@@ -430,48 +491,14 @@ class Ledger(Application[str]):
                 event_type=facts.type,
             )
 
-    def _check_context(self, facts: Fact, by: Issuance, aggregate: LedgerAggregate | None) -> dict[str, int]:
-        """What an aggregate cannot know by itself, because it lies in another stream.
-
-        Returns the streams that must not change until the event is appended, with their versions.
-        """
-        match facts:
-            case events.PetitionRouted():
-                self.require_body(facts.body)
-            case events.PetitionRegistered():
-                lawful = terms.consider_until(by.at, self.require_body(by.iss))
-                require(
-                    facts.consider_until == lawful,
-                    f"The term of consideration ends at {lawful.isoformat()}.",
-                    lawful=lawful.isoformat(),
-                )
-            case events.PetitionPublished() if isinstance(aggregate, Petition):
-                required, population = terms.threshold(self.require_body(aggregate.body), by.at)
-                require(
-                    (facts.required, facts.population) == (required, population),
-                    f"The threshold of this petition is {required}.",
-                )
-                return {aggregate.body: self._versions[aggregate.body]}
-            case _:
-                pass
-        return {}
-
-    def require_body(self, stream: str) -> events.OrganisationRegistered:
-        """The organisation that a petition may be addressed to. Raises ``NotAllowedError``."""
-        found = self.directory.organisation(stream)
-        if found is None or found.kind in {"operator", "council"}:
-            raise NotAllowedError(f"{stream} is not a body that petitions are addressed to.", body=stream)
-        return found
-
-    def _lawful(self, cls: type[Fact], stream: str, by: Issuance) -> dict[str, Any]:
-        if cls is events.PetitionAdmitted:
-            needed = terms.petition_terms(by.at).limited_signatures
-            return {"needed": needed, "limited_until": terms.limited_until(by.at)}
-        if cls is events.PetitionRegistered:
-            return {"consider_until": terms.consider_until(by.at, self.require_body(by.iss))}
-        if cls is events.PetitionDraftPublished:
-            return {"discuss_until": terms.discuss_until(by.at)}
-        return {}
+    def _check_disclosed(self, disclosures: Mapping[str, Any]) -> None:
+        for name, value in disclosures.items():
+            if name == "attachments":
+                attachments.check(self.vault, value, self.clock())
+                continue
+            if not isinstance(value, str) or not 0 < len(value) <= MAX_DISCLOSED:
+                raise InvalidCommandError(f"The disclosed text {name!r} has 1 to {MAX_DISCLOSED} characters.")
+            wording.check_visible("disclosed text", value)
 
     def _key_for(self, iss: str, facts: type[Fact]) -> SigningKey:
         for kid, key in self.signing.items():
@@ -485,18 +512,14 @@ class Ledger(Application[str]):
 
     def issuer_guard(self, iss: str, stream: str) -> dict[str, int]:
         """The issuer's rights must still be those of the decision when its event is appended."""
-        return {} if iss == stream else {iss: self._versions[iss]}
+        return {} if iss == stream else {iss: self.version_of(iss)}
+
+    def version_of(self, organisation: str) -> int:
+        """How many events of an organisation the directory has folded."""
+        return self._versions[organisation]
 
     async def _find(self, stream: str) -> LedgerAggregate | None:
         try:
             return await self.load(stream)
         except NotFoundError:
             return None
-
-
-def _check_texts(values: Iterable[Any]) -> None:
-    texts = tuple(values)
-    if not all(isinstance(value, str) and 0 < len(value) <= MAX_DISCLOSED for value in texts):
-        raise InvalidCommandError(f"A disclosed text has 1 to {MAX_DISCLOSED} characters.")
-    for value in texts:
-        wording.check_visible("disclosed text", value)

@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 
 from ledger import events
 from ledger.application import ATTEMPTS, PETITION_SECRET, Ledger, NotFoundError, Recorded
+from ledger.context import require_body
 from ledger.domain import terms, wording
 from ledger.domain.aggregate import Issuance, NotAllowedError, happen
 from ledger.domain.calendar import ALMATY
@@ -129,7 +130,9 @@ class CitizensDesk:
         wording.check_text(title, text)
         await ledger.refresh()
         at = ledger.now()
-        terms.threshold(ledger.require_body(body), at)  # where none is known, it could never be published
+        terms.threshold(
+            require_body(ledger.directory, body, "petition"), at
+        )  # where none is known, it could never be published
         signer, _ = await self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)
         self._check_age(signer, at)
         stream = petition_stream(petition)
@@ -166,7 +169,7 @@ class CitizensDesk:
         for attempt in range(ATTEMPTS):
             try:
                 view.aggregate.require_open(at)
-                ledger.authorise(by, facts)
+                ledger.authorise(by, type(facts))
                 happened = happen(Signature, stream, None, facts, by).collect_events()
                 pending = [await ledger.seal(event) for event in happened]
                 guards = {view.stream: view.aggregate.version, **ledger.issuer_guard(by.iss, stream)}

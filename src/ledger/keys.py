@@ -104,12 +104,17 @@ class SigningKey:
         return f"SigningKey(kid={self.kid!r})"
 
 
+_BODY: frozenset[events.Role] = frozenset(
+    {"body", "registrar", "head", "executor", "controller", "front-office"}
+)
 ROLES_OF_KIND: dict[events.OrganisationKind, frozenset[events.Role]] = {
     "operator": frozenset({"operator", "gateway", "clock"}),
-    "authorised-body": frozenset({"moderator", "body"}),
-    "central": frozenset({"body"}),
-    "akimat": frozenset({"body"}),
-    "maslikhat": frozenset({"body"}),
+    "authorised-body": _BODY | {"moderator"},
+    "central": _BODY,
+    "akimat": _BODY,
+    "maslikhat": _BODY,
+    "institution": _BODY - {"body"},
+    "front-office": frozenset({"front-office"}),
     "council": frozenset(),
 }
 """Which roles the keys of which organisations may have."""

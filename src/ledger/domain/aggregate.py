@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, MetaDomainEvent
 
@@ -73,17 +73,38 @@ class LedgerAggregate(BaseAggregate[str]):
     state: str
     transitions: ClassVar[dict[str, frozenset[str]]] = {}
     """For each type of event the states in which it may happen."""
+    conditions: ClassVar[dict[str, dict[str, frozenset[str]]]] = {}
+    """For some types of event also where procedures beside the state must stand: attribute → values."""
+
+    def allowed(self) -> list[str]:
+        """Types of event that may happen next, as far as state and procedures decide."""
+        return [type_ for type_ in self.transitions if self._may_happen(type_)]
 
     def require_state(self, facts: Fact) -> None:
         """Raises :class:`NotAllowedError`, naming what may happen instead."""
-        if self.state not in self.transitions[facts.type]:
-            allowed = [type_ for type_, states in self.transitions.items() if self.state in states]
-            raise NotAllowedError(
-                f"{facts.type!r} cannot happen to {self.id}: it is {self.state}. "
-                + (f"What can happen now: {', '.join(allowed)}." if allowed else "Nothing more can happen."),
-                state=self.state,
-                allowed=allowed,
-            )
+        if self._may_happen(facts.type):
+            return
+        allowed = self.allowed()
+        standing = [
+            f"its {procedure} is {step}"
+            for procedure, steps in self.conditions.get(facts.type, {}).items()
+            if (step := getattr(self, procedure)) not in steps
+        ]
+        raise NotAllowedError(
+            f"{facts.type!r} cannot happen to {self.id}: {' and '.join([f'it is {self.state}', *standing])}. "
+            + (f"What can happen now: {', '.join(allowed)}." if allowed else "Nothing more can happen."),
+            state=self.state,
+            allowed=allowed,
+        )
+
+    def _may_happen(self, type_: str) -> bool:
+        return self.state in self.transitions[type_] and all(
+            getattr(self, procedure) in steps for procedure, steps in self.conditions.get(type_, {}).items()
+        )
+
+    def lawful(self, facts: type[Fact], at: datetime) -> dict[str, Any]:
+        """The fields of ``facts`` that follow from the law and this aggregate alone, at that moment."""
+        return {}
 
     @classmethod
     def event_class(cls, facts: type[Fact]) -> type[LedgerAggregate.Event]:
@@ -131,7 +152,8 @@ def _event_classes(
         for name, value in vars(cls).items():
             if inspect.isclass(value) and issubclass(value, LedgerAggregate.Event) and name != "Event":
                 hint = get_type_hints(value).get("facts")
-                if inspect.isclass(hint) and issubclass(hint, Fact) and hint is not Fact:
-                    found[hint] = value
+                for kind in get_args(hint) or (hint,):
+                    if inspect.isclass(kind) and issubclass(kind, Fact) and kind is not Fact:
+                        found[kind] = value
         _classes[cls] = found
     return _classes[cls]

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import holidays
 
 ALMATY = ZoneInfo("Asia/Almaty")
-"""UTC+5 for the whole country since 01.03.2024."""
+"""UTC+5 for the whole country since 01.03.2024; before, UTC+6 here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,46 @@ class Calendar:
                     return True
         return day.weekday() < 5 and day not in _public_holidays(day.year)
 
-    def end_of_working_days(self, start: datetime, days: int) -> datetime:
+    def registration_day(self, at: datetime, after_hours: time) -> date:
+        """The day on which an appeal that came at ``at`` is registered: that one, or the next working day.
+
+        What came on a day off, or later than ``after_hours``, is registered on the next working day (АППК,
+        article 64(3)). The rule says *after* that time: what came at its very stroke still counts that day.
+        """
+        local = at.astimezone(ALMATY)
+        today = local.date()
+        late = local.time() > after_hours
+        return self._working_day(today + timedelta(days=1) if late else today, known_on=today)
+
+    def end_of_working_days(self, start: datetime | date, days: int) -> datetime:
         """The end of the ``days``-th working day after the day of ``start``, in UTC, exclusive.
 
         The day of ``start`` itself is not counted; what is done before the returned moment is in time.
         """
-        today = day = start.astimezone(ALMATY).date()
+        today = day = _day_of(start)
         while days > 0:
             day += timedelta(days=1)
             if self.is_working_day(day, known_on=today):
                 days -= 1
         return midnight_after(day)
 
+    def end_of_calendar_days(self, start: date, days: int, *, known_on: date) -> datetime:
+        """The end of the ``days``-th calendar day after ``start``, in UTC, exclusive.
 
-def end_of_months(start: datetime, months: int) -> datetime:
+        Where that is a day off, by what had been announced on ``known_on``, the next working day's end.
+        """
+        return midnight_after(self._working_day(start + timedelta(days=days), known_on=known_on))
+
+    def _working_day(self, day: date, *, known_on: date) -> date:
+        """``day``, or the first working day after it."""
+        while not self.is_working_day(day, known_on=known_on):
+            day += timedelta(days=1)
+        return day
+
+
+def end_of_months(start: datetime | date, months: int) -> datetime:
     """The end of the same day ``months`` calendar months later (or of that month's last day), in UTC."""
-    day = start.astimezone(ALMATY).date()
+    day = _day_of(start)
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     following = date(year + month // 11, (month + 1) % 12 + 1, 1)
     last = (following - timedelta(days=1)).day
@@ -81,6 +105,11 @@ def end_of_months(start: datetime, months: int) -> datetime:
 def midnight_after(day: date) -> datetime:
     """The first moment after ``day`` in Almaty, in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), ALMATY).astimezone(UTC)
+
+
+def _day_of(start: datetime | date) -> date:
+    """A moment's day in Almaty; a day is itself."""
+    return start.astimezone(ALMATY).date() if isinstance(start, datetime) else start
 
 
 @cache

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from eventsourcing.domain import event
 
 from ledger.domain import terms
 from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, require
 from ledger.events import (
+    Fact,
     PetitionAdmitted,
     PetitionDecided,
     PetitionDraftPublished,
@@ -193,6 +194,15 @@ class Petition(LedgerAggregate):
         require(facts.due == self.due and by.at >= facts.due, f"The term of {step} ends at {self.due}.")
         require(not self.overdue, "That this term was missed is recorded already.")
         self.overdue = True
+
+    def lawful(self, facts: type[Fact], at: datetime) -> dict[str, Any]:
+        """The fields of ``facts`` that the law alone decides."""
+        if facts is PetitionAdmitted:
+            needed = terms.petition_terms(at).limited_signatures
+            return {"needed": needed, "limited_until": terms.limited_until(at)}
+        if facts is PetitionDraftPublished:
+            return {"discuss_until": terms.discuss_until(at)}
+        return {}
 
     def require_open(self, at: datetime) -> None:
         """Raises :class:`PetitionClosedError` unless a signature may be given at ``at``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
@@ -66,6 +67,10 @@ class SealedEvent(StoredEvent):
     """The stream's wrapped data key, where this event brings it."""
     secret: bytes | None = None
     """The petition's wrapped secret, where this event creates the petition."""
+    person: bytes | None = None
+    """Whose event it is, for that person's own cabinet: 32 bytes that say nothing to others."""
+    attachments: tuple[UUID, ...] = ()
+    """Uploaded files that the event takes up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,15 @@ class Append:
     """Stream → the version it must still have; streams of ``events`` are guarded by their numbers."""
     quiet: Quiet | None = None
     command: CommandId | None = None
+    statement: CommandId | None = None
+    """What a person signed for it: one signed statement brings about one thing, whoever repeats it."""
     uncertain: bool = False
     """An earlier try may have been committed without our hearing of it."""
+
+    @property
+    def commands(self) -> tuple[CommandId, ...]:
+        """Everything under which it is remembered."""
+        return tuple(command for command in (self.command, self.statement) if command is not None)
 
 
 @dataclass(frozen=True, slots=True)

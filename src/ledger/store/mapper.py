@@ -9,8 +9,10 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from eventsourcing.utils import get_topic
 
 from ledger.domain.aggregate import Issuance, LedgerAggregate
+from ledger.domain.appeal import Appeal
 from ledger.domain.organisation import Organisation
 from ledger.domain.petition import Petition
+from ledger.domain.reading import Reading
 from ledger.domain.signature import Signature
 from ledger.keys import SigningKey, UnauthorisedIssuerError
 from ledger.statement import Event, open_event, seal
@@ -20,6 +22,8 @@ AGGREGATES: dict[str, type[LedgerAggregate]] = {
     "organisation": Organisation,
     "petition": Petition,
     "signature": Signature,
+    "appeal": Appeal,
+    "reading": Reading,
 }
 """The aggregate that lives in each room, by the first part of its streams' names."""
 

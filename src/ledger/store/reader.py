@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -105,6 +106,29 @@ class LogReader:
     def data_key(self, stream: str) -> bytes | None:
         """The stream's wrapped data key."""
         rows = self._rows("SELECT wrapped FROM ledger.data_keys WHERE stream = %s", (stream,))
+        return bytes(rows[0][0]) if rows else None
+
+    def last_number(self, prefix: str) -> int:
+        """The highest number given out under a prefix such as ``appeal/JT-2026-``; 0 for none."""
+        # Parts of an appeal are numbered after it and stand behind it in the order of names.
+        query = (
+            "SELECT stream FROM ledger.entries WHERE stream > %s AND stream < %s ORDER BY stream DESC LIMIT 1"
+        )
+        rows = self._rows(query, (prefix, f"{prefix}:"))  # a colon follows the digits
+        return int(rows[0][0].removeprefix(prefix).partition("-")[0]) if rows else 0
+
+    def stream(self, stream: str) -> list[tuple[int, bytes, bytes | None]]:
+        """Position, entry and sealed restricted disclosures of a stream's events, in order."""
+        query = (
+            "SELECT e.position, e.entry, v.sealed FROM ledger.entries e"
+            " LEFT JOIN ledger.vault v USING (position) WHERE e.stream = %s ORDER BY e.n"
+        )
+        rows = self._rows(query, (stream,))
+        return [(row[0], bytes(row[1]), bytes(row[2]) if row[2] else None) for row in rows]
+
+    def attachment(self, id_: UUID) -> bytes | None:
+        """An uploaded file as it was stored, encrypted."""
+        rows = self._rows("SELECT sealed FROM ledger.attachments WHERE id = %s", (id_,))
         return bytes(rows[0][0]) if rows else None
 
     def petition_keys(self, stream: str) -> tuple[bytes, tuple[Disclosure, ...], bytes | None]:

@@ -49,6 +49,10 @@ _DISCLOSURES = """
 _DATA_KEYS = "INSERT INTO ledger.data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
 _VAULT = "INSERT INTO ledger.vault SELECT * FROM unnest(%b::int8[], %b::text[], %b::bytea[])"
 _SECRETS = "INSERT INTO ledger.petition_secrets SELECT * FROM unnest(%b::text[], %b::bytea[])"
+_PERSONS = "INSERT INTO ledger.persons SELECT * FROM unnest(%b::int8[], %b::bytea[])"
+_TAKE_UP = """
+    UPDATE ledger.attachments a SET position = f.position
+    FROM unnest(%b::uuid[], %b::int8[]) AS f (id, position) WHERE a.id = f.id AND a.position IS NULL"""
 _NODES = "INSERT INTO ledger.nodes SELECT * FROM unnest(%b::int2[], %b::int8[], %b::bytea[])"
 _REMEMBER = """
     INSERT INTO ledger.commands (scope, key, request, position, events)
@@ -142,7 +146,7 @@ class AppendTransaction:
     ) -> _Found:
         streams = {event.originator_id for request in requests for event in request.events}
         streams.update(stream for request in requests for stream in request.guards)
-        commands = [request.command for request in requests if request.command is not None]
+        commands = [command for request in requests for command in request.commands]
         async with connection.pipeline():
             await cursor.execute(_BEGIN)
             head = connection.cursor(binary=True)
@@ -167,11 +171,12 @@ class AppendTransaction:
         self, cursor: psycopg.AsyncCursor[Any], request: Append, found: _Found
     ) -> Appended | None:
         """``None``: to be appended. Raises the reason for a refusal."""
-        if request.command is not None and (done := found.commands.get(_key(request.command))) is not None:
-            asked, position, events = done
-            if bytes(asked) != request.command.request:
-                raise CommandReusedError(request.command.key)
-            return Appended(position, events, found.frontier.size, b"", None, repeated=True)
+        for command in request.commands:
+            if (done := found.commands.get(_key(command))) is not None:
+                asked, position, events = done
+                if bytes(asked) != command.request:
+                    raise CommandReusedError(command.key)
+                return Appended(position, events, found.frontier.size, b"", None, repeated=True)
         try:
             self._check_streams(request, found)
         except StreamConflictError:
@@ -272,7 +277,7 @@ class AppendTransaction:
         events: Sequence[Any],
         tree: GrowingTree,
     ) -> list[tuple[str, list[tuple[Any, ...]]]]:
-        disclosures, data_keys, vault, secrets = [], [], [], []
+        disclosures, data_keys, vault, secrets, persons, files = [], [], [], [], [], []
         for position, event in enumerate(events, tree.start):
             if not isinstance(event, SealedEvent):
                 continue
@@ -284,16 +289,21 @@ class AppendTransaction:
                 vault.append((position, stream, event.sealed))
             if event.secret is not None:
                 secrets.append((stream, event.secret))
+            if event.person is not None:
+                persons.append((position, event.person))
+            files += [(file, position) for file in event.attachments]
         commands = [
             (c.scope, c.key, c.request, item.position, len(requests[item.request].events))
             for item in accepted
-            if (c := requests[item.request].command) is not None
+            for c in requests[item.request].commands
         ]
         return [
             (_DISCLOSURES, disclosures),
             (_DATA_KEYS, data_keys),
             (_VAULT, vault),
             (_SECRETS, secrets),
+            (_PERSONS, persons),
+            (_TAKE_UP, files),
             (_NODES, tree.new_nodes()),
             (_REMEMBER, commands),
         ]
@@ -317,9 +327,8 @@ class _Found:
         for event in request.events:
             self.versions[str(event.originator_id)] = event.originator_version
             self._fresh.add(str(event.originator_id))
-        if request.command is not None:
-            done = (request.command.request, position, len(request.events))
-            self.commands[_key(request.command)] = done
+        for command in request.commands:
+            self.commands[_key(command)] = (command.request, position, len(request.events))
 
     def touched(self, prefix: str) -> bool:
         return any(stream.startswith(prefix) for stream in self._fresh)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, date, datetime, timedelta
+import tomllib
+from datetime import UTC, date, datetime, time, timedelta
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from ledger.domain import calendar
 from ledger.domain.calendar import ALMATY, Calendar, Transfer, end_of_months, midnight_after, official
 
 DAYS = st.dates(date(2024, 4, 4), date(2045, 12, 31))
+HALF_PAST_SIX = time(18, 30)
 
 
 def almaty(*parts):
@@ -108,6 +111,85 @@ def test_transfers_are_read_from_the_editable_table():
     assert read.is_working_day(date(2026, 1, 10), known_on=date(2026, 1, 1))
 
 
+def test_the_governments_transfers_of_2024_and_2025_are_known_from_their_day_on():
+    def works(*day, on):
+        return official().is_working_day(date(*day), known_on=date(*on))
+
+    assert not works(2024, 5, 4, on=(2024, 4, 16))
+    assert works(2024, 5, 4, on=(2024, 4, 17))
+    assert not works(2024, 5, 8, on=(2024, 4, 17))
+    assert not works(2025, 1, 5, on=(2024, 11, 20))
+    assert works(2025, 1, 5, on=(2024, 11, 21))  # a Sunday
+    assert not works(2025, 1, 3, on=(2024, 11, 21))
+    assert not works(2025, 1, 4, on=(2024, 11, 21))
+
+
+def test_every_transfer_of_the_table_swaps_as_many_days_and_names_its_act():
+    text = files("ledger.domain").joinpath("transfers.toml").read_text("utf-8")
+    for item in tomllib.loads(text)["transfer"]:
+        assert set(item) == {"announced", "off", "working", "act"}
+        assert item["act"]
+        assert len(item["off"]) == len(item["working"])
+        assert all(day.weekday() >= 5 for day in item["working"])
+        assert all(day.weekday() < 5 for day in item["off"])
+        assert item["announced"] < min(item["off"] + item["working"])
+
+
+@pytest.mark.parametrize(
+    ("at", "day"),
+    [
+        (almaty(2026, 3, 2, 0, 0), (2026, 3, 2)),
+        (almaty(2026, 3, 2, 18, 29, 59), (2026, 3, 2)),
+        (almaty(2026, 3, 2, 18, 30), (2026, 3, 2)),  # not yet after 18:30
+        (almaty(2026, 3, 2, 18, 30, 0, 1), (2026, 3, 3)),
+        (almaty(2026, 3, 2, 23, 59, 59), (2026, 3, 3)),
+        (almaty(2026, 2, 27, 18, 31), (2026, 3, 2)),  # Friday evening
+        (almaty(2026, 2, 28, 10), (2026, 3, 2)),  # Saturday
+        (almaty(2026, 3, 1, 20), (2026, 3, 2)),  # Sunday evening: Monday all the same
+        (almaty(2026, 3, 20, 18, 31), (2026, 3, 26)),  # over Nauryz, 21 to 25 March
+        (almaty(2025, 12, 31, 19), (2026, 1, 5)),  # 1 and 2 January, then a weekend
+        (almaty(2024, 5, 3, 19), (2024, 5, 4)),  # a Saturday that was worked
+        (almaty(2024, 5, 4, 18, 30), (2024, 5, 4)),
+        (almaty(2024, 5, 4, 18, 31), (2024, 5, 6)),
+        (almaty(2024, 12, 31, 19), (2025, 1, 5)),  # 1 to 4 January, then a Sunday that was worked
+    ],
+)
+def test_what_comes_after_hours_or_on_a_day_off_is_registered_on_the_next_working_day(at, day):
+    assert official().registration_day(at, HALF_PAST_SIX) == date(*day)
+    assert official().registration_day(at.astimezone(UTC), HALF_PAST_SIX) == date(*day)
+
+
+def test_office_hours_ended_an_hour_earlier_by_utc_before_march_2024():
+    """Almaty was at UTC+6 until 1 March 2024: the clocks of 29 February went back at midnight."""
+    for day, utc in [((2024, 2, 29), 12), ((2024, 3, 1), 13)]:
+        closing = datetime(*day, utc, 30, tzinfo=UTC)
+        assert official().registration_day(closing, HALF_PAST_SIX) == date(*day)
+        assert official().registration_day(closing + timedelta(seconds=1), HALF_PAST_SIX) != date(*day)
+    assert midnight_after(date(2024, 2, 28)) == datetime(2024, 2, 28, 18, tzinfo=UTC)
+    assert midnight_after(date(2024, 2, 29)) == datetime(2024, 2, 29, 19, tzinfo=UTC)  # had 25 hours
+    assert official().registration_day(datetime(2024, 2, 29, 18, 30, tzinfo=UTC), time.max) == date(
+        2024, 2, 29
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "days", "known_on", "end"),
+    [
+        ((2026, 3, 2), 10, (2026, 3, 2), (2026, 3, 12)),
+        ((2026, 3, 2), 5, (2026, 3, 2), (2026, 3, 10)),  # Saturday 7 → 8 and 9 are free too
+        ((2026, 3, 6), 15, (2026, 3, 6), (2026, 3, 26)),  # Saturday 21 → over Nauryz
+        ((2025, 12, 17), 15, (2025, 12, 17), (2026, 1, 5)),  # 1 January → 2, then a weekend
+        ((2024, 4, 24), 10, (2024, 4, 24), (2024, 5, 4)),  # a Saturday that was worked
+        ((2024, 4, 24), 10, (2024, 4, 16), (2024, 5, 6)),  # which nobody knew a week before
+        ((2024, 12, 20), 15, (2024, 12, 20), (2025, 1, 5)),  # Saturday 4 → Sunday 5 was worked
+        ((2026, 3, 2), 0, (2026, 3, 2), (2026, 3, 2)),
+        ((2026, 2, 28), 0, (2026, 2, 28), (2026, 3, 2)),
+    ],
+)
+def test_calendar_days_end_with_the_last_one_or_the_next_working_day(start, days, known_on, end):
+    assert official().end_of_calendar_days(date(*start), days, known_on=date(*known_on)) == end_of(*end)
+
+
 @pytest.mark.parametrize(
     ("start", "months", "end"),
     [
@@ -158,3 +240,39 @@ def test_threads_that_ask_for_a_new_year_at_once_get_the_same_answer():
         for thread in threads:
             thread.join()
         assert answers == [False] * 4
+
+
+@given(DAYS, st.integers(0, 40), st.times())
+def test_a_term_is_the_same_from_a_day_as_from_any_moment_of_it(day, days, when):
+    moment = datetime.combine(day, when, ALMATY)
+    assert official().end_of_working_days(day, days) == official().end_of_working_days(moment, days)
+    assert end_of_months(day, days) == end_of_months(moment, days)
+
+
+@given(DAYS, st.integers(0, 120))
+def test_calendar_days_never_end_on_a_day_off_nor_skip_a_working_day(day, days):
+    end = official().end_of_calendar_days(day, days, known_on=day)
+    last = end.astimezone(ALMATY).date() - timedelta(days=1)
+    assert official().is_working_day(last, known_on=day)
+    skipped = range((last - day).days - days)
+    assert not any(official().is_working_day(day + timedelta(days=days + i), known_on=day) for i in skipped)
+
+
+TRANSFERS = st.builds(
+    Transfer,
+    st.dates(date(2024, 4, 4), date(2027, 12, 31)),
+    st.frozensets(st.dates(date(2024, 4, 4), date(2028, 12, 31)), max_size=9),
+    st.frozensets(st.dates(date(2024, 4, 4), date(2028, 12, 31)), max_size=9),
+)
+
+
+@given(st.lists(TRANSFERS, max_size=3), TRANSFERS, st.integers(1, 60), st.integers(0, 60), st.times())
+def test_a_transfer_announced_later_changes_nothing_that_began_before_it(earlier, new, before, days, when):
+    day = new.announced - timedelta(days=before)
+    moment = datetime.combine(day, when, ALMATY)
+    old, added = Calendar(earlier), Calendar([*earlier, new])
+    assert added.end_of_working_days(day, days) == old.end_of_working_days(day, days)
+    assert added.end_of_calendar_days(day, days, known_on=day) == old.end_of_calendar_days(
+        day, days, known_on=day
+    )
+    assert added.registration_day(moment, HALF_PAST_SIX) == old.registration_day(moment, HALF_PAST_SIX)
