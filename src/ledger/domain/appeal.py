@@ -7,7 +7,7 @@ an appeal has four procedures that run at their own pace: an extension, a hearin
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
 from eventsourcing.domain import event
@@ -358,17 +358,9 @@ class Appeal(LedgerAggregate):
 
     @event("ExtensionDrafted")
     def draft_extension(self, facts: AppealExtensionDrafted, by: Issuance) -> None:
-        """The executor asks for more time, before the term is over."""
+        """The executor asks for more time, before the term is over (article 76)."""
         self._may(facts, by)
-        if self.due is None or self.first_due is None or by.at >= self.due:
-            raise TermPassedError(f"The term ended at {self.due}: it can no longer be extended.")
-        limit = appeal_terms.extension_limit(self.first_due)
-        require(
-            self.due < facts.until <= limit and _ends_a_day(facts.until),
-            f"A longer term ends with a day between {self.due.isoformat()} and {limit.isoformat()}: "
-            "at most two months are added in all.",
-            limit=limit.isoformat(),
-        )
+        self._require_extendable(facts.until, by.at)
         self.extension = "drafted"
         self.extend_until = facts.until
 
@@ -382,11 +374,10 @@ class Appeal(LedgerAggregate):
     def extend(self, facts: AppealExtended, by: Issuance) -> None:
         """The head signs, before the term is over."""
         self._may(facts, by)
-        if self.due is None or by.at >= self.due:
-            raise TermPassedError(f"The term ended at {self.due}: it can no longer be extended.")
         require(
             facts.until == self.extend_until, f"The extension that was approved ends {self.extend_until}."
         )
+        self._require_extendable(facts.until, by.at)
         _require_term("telling", facts.tell_until, appeal_terms.tell_until(by.at))
         self.extension = "none"
         self.due = facts.until
@@ -515,7 +506,7 @@ class Appeal(LedgerAggregate):
 
     @event("Complained")
     def complain(self, facts: AppealComplained, by: Issuance) -> None:
-        """About the decision within three months, or about silence once the term is over."""
+        """About the decision, or about silence once the term is over; within three months (article 92)."""
         self.require_state(facts)
         silence = self.state in _OPEN
         require(
@@ -528,8 +519,8 @@ class Appeal(LedgerAggregate):
             not silence or self.missed == "yes",
             f"The body may still answer until {self.due}: silence is complained about afterwards.",
         )
-        if self.complain_until is not None and by.at >= self.complain_until:
-            raise TermPassedError(f"It could be complained about until {self.complain_until}.")
+        # A late complaint is not refused for being late: the higher body judges that (article 92(3)).
+        self._require_late(facts.late, by.at, self.complain_until)
         _require_term("passing up", facts.pass_up_until, appeal_terms.pass_up_until(by.at))
         self.before_complaint = (self.state, self.due)
         self.state = "complained"
@@ -614,7 +605,8 @@ class Appeal(LedgerAggregate):
             }
         if facts is AppealComplained:
             about = "silence" if self.state in _OPEN else "decision"
-            return {"about": about, "pass_up_until": appeal_terms.pass_up_until(at)}
+            late = self._is_late(at, self.complain_until)
+            return {"about": about, "late": late, "pass_up_until": appeal_terms.pass_up_until(at)}
         if facts is AppealComplaintPassedUp:
             return {"decide_until": appeal_terms.decide_complaint_until(at)}
         if facts is AppealComplaintDecided:
@@ -689,6 +681,21 @@ class Appeal(LedgerAggregate):
     def _require_other(self, to: str) -> None:
         require(to != self.body, f"{to} has this appeal already.")
 
+    def _require_extendable(self, until: datetime, at: datetime) -> None:
+        require(
+            self.kind not in appeal_terms.appeal_rules(at).unextendable,
+            f"The term of a {self.kind} cannot be extended.",
+        )
+        if self.due is None or self.first_due is None or at >= self.due:
+            raise TermPassedError(f"The term ended at {self.due}: it can no longer be extended.")
+        limit = appeal_terms.extension_limit(self.first_due, at)
+        require(
+            self.due < until <= limit and until == appeal_terms.end_of_day(last_day(until)),
+            f"A longer term ends with a working day, after {self.due.isoformat()} and not after "
+            f"{limit.isoformat()}: at most two months are added in all.",
+            limit=limit.isoformat(),
+        )
+
     def _require_ground(self, facts: AppealDecisionDrafted) -> None:
         require(
             (facts.ground is not None) == (facts.outcome == "terminated"),
@@ -696,7 +703,8 @@ class Appeal(LedgerAggregate):
         )
 
     def _require_heard(self, outcome: AppealOutcome, at: datetime) -> None:
-        if outcome in appeal_terms.appeal_rules(at).burdensome and self.hearing != "held":
+        rules = appeal_terms.appeal_rules(at)
+        if outcome in rules.burdensome and self.kind not in rules.simplified and self.hearing != "held":
             raise HearingMissingError(
                 f"{outcome!r} burdens the applicant, who must be heard first: the hearing is {self.hearing}.",
                 state=self.state,
@@ -777,9 +785,9 @@ def _require_term(what: str, given: datetime, lawful: datetime) -> None:
         )
 
 
-def _ends_a_day(moment: datetime) -> bool:
-    local = moment.astimezone(ALMATY)
-    return local == local.replace(hour=0, minute=0, second=0, microsecond=0)
+def last_day(until: datetime) -> date:
+    """The last day of a term that ends at a moment, exclusive."""
+    return (until - timedelta(microseconds=1)).astimezone(ALMATY).date()
 
 
 def _said(draft: tuple[str, str | None] | None) -> str:

@@ -427,6 +427,8 @@ class AppealComplained(_Appeal, frozen=True):
     restricted: ClassVar[frozenset[str]] = _ACT
 
     about: ComplaintAbout
+    late: bool
+    """Whether the three months for it were over: the higher body decides what follows from that."""
     pass_up_until: Instant
     """Until then the body satisfies it in full itself, or passes it up."""
     algorithm: Algorithm | None = None
