@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable
+from http import HTTPStatus
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -10,14 +14,17 @@ from api.citizens import READING_ERRORS, record
 from api.codec import JSON, decode, media_type
 from api.idempotency import PreconditionError, command_id, expected_version
 from api.openapi import describe
-from api.problems import MediaTypeError
-from api.service import service_of
+from api.problems import MediaTypeError, status_of
+from api.service import Service, service_of
 from api.shapes import EventRequest, RecordedDocument
 from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
-from ledger.application import InvalidCommandError
+from ledger.application import InvalidCommandError, Recorded
+from ledger.attachments import AttachmentRefusedError, AttachmentUnknownError
 from ledger.domain.aggregate import NotAllowedError
+from ledger.domain.appeal import AnotherBodysAppealError, HearingMissingError, TermPassedError, WrongTermError
 from ledger.domain.petition import AnotherBodyError
 from ledger.domain.terms import NoTermError
+from ledger.errors import AiqynError, FatalError
 from ledger.events import MalformedEventError, UnknownEventTypeError
 from ledger.keys import UnauthorisedIssuerError
 from ledger.statement import DisclosureMismatchError, SignatureInvalidError, open_event, split_presentation
@@ -42,7 +49,9 @@ _DESCRIBED = describe(
     conflict=True,
     errors=[
         *READING_ERRORS, PreconditionError, TokenMissingError, TokenInvalidError, UnauthorisedIssuerError,
-        AnotherBodyError, NotAllowedError, StreamConflictError, InvalidCommandError, NoTermError,
+        AnotherBodyError, AnotherBodysAppealError, NotAllowedError, HearingMissingError, TermPassedError,
+        WrongTermError, StreamConflictError, AttachmentRefusedError, AttachmentUnknownError,
+        InvalidCommandError, NoTermError,
         MalformedEventError, UnknownEventTypeError, SignatureInvalidError, DisclosureMismatchError,
         ClockSkewError,
     ],
@@ -69,7 +78,6 @@ async def _tell(request: Request) -> Response:
     body = await request.body()
     asked = decode(body, EventRequest)
     command = command_id(request, body, organisation)
-    await service.ledger.refresh()
     work = service.ledger.tell(
         organisation,
         asked.stream,
@@ -79,7 +87,7 @@ async def _tell(request: Request) -> Response:
         expected=expected_version(request),
         command=command,
     )
-    return await record(service, command, work)
+    return await record(service, command, explained(service, asked.stream, work))
 
 
 async def _post(request: Request) -> Response:
@@ -90,7 +98,23 @@ async def _post(request: Request) -> Response:
     except UnicodeDecodeError:
         raise MalformedEventError("An event is ASCII text: jwt~disclosure~…~.") from None
     # Whose key it is stands in the event; that the event is theirs is checked before anything is recorded.
-    issuer = open_event(split_presentation(text)[0]).iss
-    command = command_id(request, body, f"sealed {issuer}"[:255])
+    sealed = open_event(split_presentation(text)[0])
+    command = command_id(request, body, f"sealed {sealed.iss}"[:255])
     work = service.ledger.post(text, expected=expected_version(request), command=command)
-    return await record(service, command, work)
+    return await record(service, command, explained(service, sealed.stream, work))
+
+
+async def explained(service: Service, stream: str, work: Awaitable[Recorded]) -> Recorded:
+    """What ``work`` records; a refusal also tells where the stream stands and what can happen to it next."""
+    try:
+        return await work
+    except FatalError:
+        raise
+    except AiqynError as error:
+        if status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
+            with contextlib.suppress(AiqynError):
+                aggregate = await service.ledger.load(stream)
+                error.details.setdefault("state", aggregate.state)
+                error.details.setdefault("version", aggregate.version)
+                error.details.setdefault("allowed", aggregate.allowed())
+        raise

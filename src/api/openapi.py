@@ -73,11 +73,13 @@ def describe(
     takes: dict[str, tuple[Any, Any]] | None = None,
     errors: Iterable[type[AiqynError]] = (),
     conflict: bool = False,
+    secured: bool = False,
     parameters: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Arguments for a FastAPI route.
 
     ``takes``: media type → (shape, example) of the body. ``conflict``: If-Match is taken, 412 answered.
+    ``secured``: it takes an organisation's token.
     """
     content = {"schema": schema_of({"type": "string"} if gives is None else gives), "example": example}
     answers: dict[int | str, dict[str, Any]] = {
@@ -98,6 +100,8 @@ def describe(
         parameters.append(IF_MATCH)
         lost = _example("stream-conflict", 412)
         answers[412] = {"description": _DESCRIPTIONS[412], "content": {MEDIA_TYPE: _problems([lost])}}
+    if secured:
+        extra["security"] = [{"token": []}]
     if parameters:
         extra["parameters"] = parameters
     return {

@@ -383,7 +383,9 @@ class Ledger(Application[str]):
 
         def make(aggregate: LedgerAggregate | None, by: Issuance) -> Fact:
             try:
-                return msgspec.convert({**context.lawful(self.directory, cls, by, aggregate), **data}, cls)
+                return msgspec.convert(
+                    {**context.lawful(self.directory, cls, by, aggregate, data), **data}, cls
+                )
             except msgspec.ValidationError as error:
                 raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
 

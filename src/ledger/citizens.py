@@ -21,11 +21,11 @@ from ledger.domain.aggregate import Issuance, NotAllowedError, happen
 from ledger.domain.calendar import ALMATY
 from ledger.domain.petition import Petition, PetitionClosedError
 from ledger.domain.signature import Signature, nullifier, petition_stream, signature_stream
-from ledger.eds.certificates import TrustStore
 from ledger.eds.cms import decode
-from ledger.eds.errors import DigestMismatchError, EdsError, IinInvalidError, StatementMismatchError
+from ledger.eds.errors import IinInvalidError
 from ledger.eds.person import birth_date
-from ledger.eds.verify import Signer, verify
+from ledger.eds.verifier import Verifier
+from ledger.eds.verify import Signer
 from ledger.encoding import b64url
 from ledger.events import Language
 from ledger.statement import Disclosure, DisclosureMismatchError, open_event
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _KNOWN_PETITIONS = 1000
-VERIFIED_IN_A_TURN = 16
-"""CMS verifications between two looks of the event loop at its sockets: some milliseconds."""
 
 
 class AlreadySignedError(NotAllowedError):
@@ -89,13 +87,11 @@ class PetitionView:
 class CitizensDesk:
     """Where citizens' acts come in."""
 
-    def __init__(self, ledger: Ledger, trust: TrustStore) -> None:
+    def __init__(self, ledger: Ledger, verifier: Verifier) -> None:
         self._ledger = ledger
-        self._trust = trust
+        self._verifier = verifier
         self._views: dict[str, PetitionView] = {}
         self._loading: dict[str, asyncio.Task[PetitionView]] = {}
-        self._this_turn = 0
-        self._turn_over = asyncio.Event()
 
     async def petition(self, petition: str, *, unlike: PetitionView | None = None) -> PetitionView:
         """What signing needs to know; ``unlike`` is a view that proved to be out of date.
@@ -133,7 +129,7 @@ class CitizensDesk:
         terms.threshold(
             require_body(ledger.directory, body, "petition"), at
         )  # where none is known, it could never be published
-        signer, _ = await self._verify(cms, [wording.filing(petition, body, title, text, lang)], at)
+        signer, _ = await self._verifier.signer(cms, [wording.filing(petition, body, title, text, lang)], at)
         self._check_age(signer, at)
         stream = petition_stream(petition)
         secret, wrapped = ledger.vault.new_key(PETITION_SECRET, stream)
@@ -235,35 +231,11 @@ class CitizensDesk:
     async def _verify_act(
         self, act: wording.Act, view: PetitionView, cms: bytes | str, at: datetime
     ) -> tuple[Signer, Language]:
-        signer, number = await self._verify(cms, [view.statement(act, lang) for lang in LANGUAGES], at)
+        signer, number = await self._verifier.signer(
+            cms, [view.statement(act, lang) for lang in LANGUAGES], at
+        )
         self._check_age(signer, at)
         return signer, LANGUAGES[number]
-
-    async def _verify(self, cms: bytes | str, statements: list[bytes], at: datetime) -> tuple[Signer, int]:
-        """Who signed one of ``statements``, and which.
-
-        A few in each turn of the event loop: in a crowd, verifying everybody who is at the door would hold
-        up the appends of those who were verified already.
-        """
-        while self._this_turn >= VERIFIED_IN_A_TURN:
-            await self._turn_over.wait()
-        if self._this_turn == 0:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._this_turn += 1
-        mismatch: EdsError | None = None
-        for number, statement in enumerate(statements):
-            try:
-                return verify(cms, content=statement, trust=self._trust, at=at), number
-            except StatementMismatchError as error:  # the CMS carries another text
-                mismatch = mismatch or error
-            except DigestMismatchError as error:  # it carries none, or its digest is not that of its text
-                mismatch = error
-        raise mismatch or AssertionError("unreachable")
-
-    def _next_turn(self) -> None:
-        self._this_turn = 0
-        self._turn_over.set()
-        self._turn_over = asyncio.Event()
 
     @staticmethod
     def _check_age(signer: Signer, at: datetime) -> None:

@@ -90,6 +90,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[str, ...], _setting("Sites whose pages may read the API; * for all. Separated by commas.")
     ] = ("*",)
+    webhooks_allow_private: Annotated[
+        bool, _setting("Webhooks may go inside the network, to any port and by http: never in production.")
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _setting("Least level that is logged.")
     ] = "info"

@@ -7,6 +7,7 @@ change until then.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ledger import events
@@ -69,9 +70,13 @@ def check(directory: Directory, facts: Fact, by: Issuance, aggregate: LedgerAggr
 
 
 def lawful(
-    directory: Directory, facts: type[Fact], by: Issuance, aggregate: LedgerAggregate | None
+    directory: Directory,
+    facts: type[Fact],
+    by: Issuance,
+    aggregate: LedgerAggregate | None,
+    said: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Fields of ``facts`` that the law decides, so that whoever posts may leave them out."""
+    """Fields of ``facts`` that the law decides, which may be left out of what is ``said``."""
     if facts is events.PetitionRegistered:
         return {"consider_until": terms.consider_until(by.at, require_body(directory, by.iss, "petition"))}
-    return aggregate.lawful(facts, by.at) if aggregate is not None else {}
+    return aggregate.lawful(facts, by.at, said) if aggregate is not None else {}

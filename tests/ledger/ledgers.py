@@ -13,6 +13,7 @@ from ledger.citizens import CitizensDesk
 from ledger.domain import terms, wording
 from ledger.eds.authority import Authority
 from ledger.eds.people import invent_person
+from ledger.eds.verifier import Verifier
 from ledger.operator import OperatorKeys
 
 ORIGIN = "test.example/log"
@@ -109,6 +110,6 @@ async def scene(database, *, keys=None, clock=None, authority=None, fresh=True, 
                 ),
                 ("body",),
             )
-        yield Scene(ledger, CitizensDesk(ledger, authority.trust), authority, clock)
+        yield Scene(ledger, CitizensDesk(ledger, Verifier(authority.trust)), authority, clock)
     finally:
         await ledger.stop()

@@ -7,6 +7,7 @@ The rules of the law stand in its body, so that replaying history checks them ag
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, get_args, get_type_hints
@@ -102,8 +103,8 @@ class LedgerAggregate(BaseAggregate[str]):
             getattr(self, procedure) in steps for procedure, steps in self.conditions.get(type_, {}).items()
         )
 
-    def lawful(self, facts: type[Fact], at: datetime) -> dict[str, Any]:
-        """The fields of ``facts`` that follow from the law and this aggregate alone, at that moment."""
+    def lawful(self, facts: type[Fact], at: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of ``facts`` that follow from the law, this aggregate and what is said beside them."""
         return {}
 
     @classmethod

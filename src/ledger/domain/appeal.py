@@ -7,6 +7,7 @@ an appeal has four procedures that run at their own pace: an extension, a hearin
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -559,8 +560,7 @@ class Appeal(LedgerAggregate):
         before, due = self.before_complaint
         self._stop_term()
         if facts.due is not None:
-            lawful = appeal_terms.consider_until(self.kind, appeal_terms.registered_on(by.at))
-            _require_term("the opened appeal", facts.due, lawful)
+            _require_term("the opened appeal", facts.due, self._opened_again(by.at))
             self.state = "in-work"
             self.outcome = None
             self.first_due = facts.due
@@ -577,7 +577,7 @@ class Appeal(LedgerAggregate):
 
     # --- what follows from it ------------------------------------------------------------------------
 
-    def lawful(self, facts: type[Fact], at: datetime) -> dict[str, Any]:
+    def lawful(self, facts: type[Fact], at: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of ``facts`` that the law and this appeal decide."""
         if facts is AppealReturned:
             return {"fix_until": appeal_terms.fix_until(at)}
@@ -610,13 +610,17 @@ class Appeal(LedgerAggregate):
         if facts is AppealComplaintPassedUp:
             return {"decide_until": appeal_terms.decide_complaint_until(at)}
         if facts is AppealComplaintDecided:
-            return {"late": self._is_late(at, self.due)}
+            late = {"late": self._is_late(at, self.due)}
+            return late | ({"due": self._opened_again(at)} if said.get("outcome") in REOPENING else {})
         return {}
 
     def readers(self) -> frozenset[str]:
         """The organisations that may read what is personal in it now."""
         higher = {self.higher} if self.state == "complaint-passed-up" and self.higher else set()
         return frozenset({self.body, *self.assignments.values(), *higher})
+
+    def _opened_again(self, at: datetime) -> datetime:
+        return appeal_terms.consider_until(self.kind, appeal_terms.registered_on(at))
 
     # --- rules that several steps share ----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -195,7 +196,7 @@ class Petition(LedgerAggregate):
         require(not self.overdue, "That this term was missed is recorded already.")
         self.overdue = True
 
-    def lawful(self, facts: type[Fact], at: datetime) -> dict[str, Any]:
+    def lawful(self, facts: type[Fact], at: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of ``facts`` that the law alone decides."""
         if facts is PetitionAdmitted:
             needed = terms.petition_terms(at).limited_signatures

@@ -23,3 +23,4 @@ class Reading(LedgerAggregate):
         )
         self.state = "read"
         self.of = facts.of
+        self.by = by.iss

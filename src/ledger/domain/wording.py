@@ -55,14 +55,24 @@ def check_text(title: str, text: str) -> None:
     A title is one line. Control characters and those that turn the direction of writing are refused:
     what people sign must look the same to all of them.
     """
-    for name, value, limit in (("title", title, MAX_TITLE), ("text", text, MAX_TEXT)):
-        if not value.strip() or len(value) > limit:
-            raise UnreadableTextError(f"The {name} must have 1 to {limit} characters.", field=name)
-        if not unicodedata.is_normalized("NFC", value) or value != value.strip():
-            raise UnreadableTextError(
-                f"The {name} must be in Unicode form NFC, without spaces at its ends.", field=name
-            )
-        check_visible(name, value, allowed="" if name == "title" else "\n")
+    check_line("title", title)
+    check_plain("text", text, MAX_TEXT)
+
+
+def check_line(name: str, value: str) -> None:
+    """The same for one line of up to :data:`MAX_TITLE` characters."""
+    check_plain(name, value, MAX_TITLE, allowed="")
+
+
+def check_plain(name: str, value: str, limit: int, *, allowed: str = "\n") -> None:
+    """The same for any text of up to ``limit`` characters."""
+    if not value.strip() or len(value) > limit:
+        raise UnreadableTextError(f"The {name} must have 1 to {limit} characters.", field=name)
+    if not unicodedata.is_normalized("NFC", value) or value != value.strip():
+        raise UnreadableTextError(
+            f"The {name} must be in Unicode form NFC, without spaces at its ends.", field=name
+        )
+    check_visible(name, value, allowed=allowed)
 
 
 def check_visible(name: str, value: str, *, allowed: str = "\n") -> None:

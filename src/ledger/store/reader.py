@@ -11,7 +11,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ledger.errors import AiqynError
-from ledger.statement import Disclosure
+from ledger.statement import Disclosure, Event, open_event
 from ledger.store.append import CommandId, CommandReusedError, StoreUnavailableError
 from ledger.store.database import conninfo
 from ledger.tlog import merkle
@@ -116,6 +116,15 @@ class LogReader:
         )
         rows = self._rows(query, (prefix, f"{prefix}:"))  # a colon follows the digits
         return int(rows[0][0].removeprefix(prefix).partition("-")[0]) if rows else 0
+
+    def readings(self, stream: str) -> list[tuple[int, Event]]:
+        """Position and event of every reading of what is restricted in a stream, in order of the log."""
+        prefix = f"reading/{stream}/"
+        rows = self._rows(
+            "SELECT position, entry FROM ledger.entries WHERE stream > %s AND stream < %s ORDER BY position",
+            (prefix, f"{prefix[:-1]}0"),  # a zero follows the stroke
+        )
+        return [(row[0], open_event(bytes(row[1]))) for row in rows]
 
     def stream(self, stream: str) -> list[tuple[int, bytes, bytes | None]]:
         """Position, entry and sealed restricted disclosures of a stream's events, in order."""
