@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.local import LocalService
-from cli.story import Story
+from cli.petition_story import PetitionStory
 from ledger.eds.authority import Authority
 from ledger.eds.people import invent_person
 from ledger.eds.verify import verify
@@ -37,7 +37,7 @@ def main() -> None:
     authority = Authority.create("rsa", pool=8)
     try:
         with LocalService(home, authority, settings={"AIQYN_WORKERS": WORKERS}) as service:
-            story = Story(Console(quiet=True), service, authority, 0)
+            story = PetitionStory(Console(quiet=True), service, authority, 0)
             statement = story.open_collection()
             messages = [
                 authority.person(invent_person(number)).sign(statement)

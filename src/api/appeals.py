@@ -96,9 +96,9 @@ AppealStream = Annotated[
 ]
 FileHash = Annotated[
     str,
-    Path(pattern=r"^[0-9a-f]{64}\Z", description="SHA-256 of the file, hex.", examples=[examples.FILE_HASH]),
+    Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, hex.", examples=[examples.FILE_HASH]),
 ]
-ReadingId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{16}\Z", examples=["b3Rl2Q0m1xXyZ_4a"])]
+ReadingId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{16}$", examples=["b3Rl2Q0m1xXyZ_4a"])]
 
 
 # --- files -----------------------------------------------------------------------------------------
@@ -124,7 +124,8 @@ async def upload(request: Request) -> Response:
     file, sealed = await asyncio.to_thread(service.appeals.upload, content, media_type(request))
     async with service.writing() as connection:
         await connection.execute(
-            "INSERT INTO ledger.attachments (id, sealed) VALUES (%s, %s)", [file.id, sealed]
+            "INSERT INTO ledger.attachments (id, sealed, uploaded_at) VALUES (%s, %s, %s)",
+            [file.id, sealed, service.ledger.now()],
         )
     return created(file, f"/v1/attachments/{file.id}")
 

@@ -1,8 +1,9 @@
 """The steward of time and numbers: what they bring about becomes an event, said by the operator's clock key.
 
-It reads the petitions projection, declares what is due, and remembers nothing that matters: whoever starts it
-again, or runs several of it, gets each event once, because the aggregates' rules and the streams' versions
-refuse a second one. An end for want of signatures is only recorded if nobody signed since they were counted.
+It reads the projections of petitions and of the terms of appeals, declares what is due, and remembers nothing
+that matters: whoever starts it again, or runs several of it, gets each event once, because the rules of the
+aggregates and the versions of the streams refuse a second one. An end for want of signatures is only recorded
+if nobody signed since they were counted. Once an hour it removes uploaded files that no event took up.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from psycopg.rows import class_row
 
 from ledger import events
 from ledger.application import Ledger, NotFoundError
+from ledger.attachments import KEPT_SECONDS
 from ledger.context import require_body
 from ledger.domain import terms
 from ledger.domain.aggregate import NotAllowedError
@@ -32,12 +35,20 @@ from ledger.events import Fact
 from ledger.store.append import Quiet, StreamConflictError
 from ledger.store.database import DatabaseUnavailableError, connect_async
 from projections.positions import CHANNEL
+from projections.terms import Due, due_for_clock
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.1
 """Between two looks, however often the projections move."""
 BACKOFF_SECONDS = 2.0
+AT_ONCE = 64
+"""Declarations under way together: at midnight many terms end, and they share the groups of the sequencer."""
+TIDY_SECONDS = 3600
+
+
+_What = tuple[Fact, Quiet | None]
+"""What is due, and what must not have happened since it was counted."""
 
 
 class _Due(msgspec.Struct, frozen=True):
@@ -87,6 +98,7 @@ class Steward:
         self._interval = interval
         self._declared: dict[str, int] = {}
         """Stream → position of our last event, which the projection may not know yet."""
+        self._tidied: datetime | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -120,41 +132,57 @@ class Steward:
         now = self._ledger.now()
         async with connection.cursor(row_factory=class_row(_Due)) as cursor:
             await cursor.execute(_DUE, {"now": now}, prepare=True)
-            due = await cursor.fetchall()
-        if due:
+            petitions = await cursor.fetchall()
+        appeals = await due_for_clock(connection, now)
+        if petitions or appeals:
             await self._ledger.refresh()
-        declared = 0
-        for petition in due:
-            if self._declared.get(petition.stream, -1) <= petition.as_of:
-                self._declared.pop(petition.stream, None)
-                declared += await self._declare(petition, now)
+        due: list[tuple[str, int, Callable[[], _What | None]]] = [
+            *((p.stream, p.as_of, partial(self._due, p, now)) for p in petitions),
+            *((a.stream, a.as_of, partial(_passed, a)) for a in appeals),
+        ]
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def declare(stream: str, as_of: int, what: Callable[[], _What | None]) -> bool:
+            if self._declared.get(stream, -1) > as_of:
+                return False
+            self._declared.pop(stream, None)
+            async with at_once:
+                return await self._declare(stream, what)
+
+        declared = sum(await asyncio.gather(*(declare(*one) for one in due)))
+        await self._tidy(connection, now)
         return declared
 
-    async def _declare(self, petition: _Due, now: datetime) -> bool:
+    async def _tidy(self, connection: AsyncConnection[Any], now: datetime) -> None:
+        if self._tidied is None or now - self._tidied >= timedelta(seconds=TIDY_SECONDS):
+            query = "DELETE FROM ledger.attachments WHERE position IS NULL AND uploaded_at < %s"
+            await connection.execute(query, [now - timedelta(seconds=KEPT_SECONDS)])
+            self._tidied = now
+
+    async def _declare(self, stream: str, what: Callable[[], _What | None]) -> bool:
         try:
-            found = self._due(petition, now)
+            found = what()
             if found is None:
                 return False
             facts, quiet = found
-            recorded = await self._ledger.declare(petition.stream, facts, quiet=quiet)
+            recorded = await self._ledger.declare(stream, facts, quiet=quiet)
         except FatalError:
             raise
         except (StreamConflictError, NotAllowedError, NotFoundError) as lost:
             # Somebody was faster, or signed meanwhile: the projection will show what is due then.
-            log.debug("not declared for %s: %s", petition.stream, lost.code)
+            log.debug("not declared for %s: %s", stream, lost.code)
             return False
         except NoTermError as missing:
-            log.error("%s waits: %s", petition.stream, missing)
+            log.error("%s waits: %s", stream, missing)
             return False
         except AiqynError as error:
-            log.warning("not declared for %s, to be tried again: %s", petition.stream, error.code)
+            log.warning("not declared for %s, to be tried again: %s", stream, error.code)
             return False
-        self._declared[petition.stream] = recorded.position
-        log.info("%s: %s at position %d", petition.stream, facts.type, recorded.position)
+        self._declared[stream] = recorded.position
+        log.info("%s: %s at position %d", stream, facts.type, recorded.position)
         return True
 
-    def _due(self, petition: _Due, now: datetime) -> tuple[Fact, Quiet | None] | None:
-        """What is due, and what must not have happened since it was counted."""
+    def _due(self, petition: _Due, now: datetime) -> _What | None:
         unsigned_since = Quiet(f"signature/{petition.id}/", petition.as_of)
         match petition.state:
             case "submitted":
@@ -182,3 +210,7 @@ class Steward:
         return events.PetitionPublished(
             required=required, population=population, collect_until=terms.collect_until(now)
         )
+
+
+def _passed(term: Due) -> _What:
+    return term.facts(), None

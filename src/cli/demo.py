@@ -1,4 +1,4 @@
-"""`aiqyn demo`: one petition from the first signature to the decision, on a real service."""
+"""`aiqyn demo`: one petition from the first signature to the decision, and a month of appeals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cli.local import LocalService
-from cli.story import Story, StoryError
+from cli.appeals_story import AppealsStory
+from cli.local import HurriedService, LocalService
+from cli.petition_story import PetitionStory
+from cli.telling import StoryError
 from ledger.eds.authority import Authority
 
 
@@ -30,7 +32,7 @@ def demo(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; a free one if it is taken.")] = 8000,
 ) -> None:
-    """Play the way of one petition through a real service, and audit it from outside."""
+    """Play the way of one petition and a month of appeals through real services, audited from outside."""
     console = Console(highlight=False)
     console.print("[dim]Starting a ledger of its own …[/]")
     if home is not None and home.exists() and any(home.iterdir()):
@@ -44,17 +46,23 @@ def demo(
                 f"[green]✓[/] An embedded PostgreSQL and the service run at [bold]{service.url}[/] "
                 f"[dim]({time.monotonic() - started:.1f} s, data in {folder})[/]"
             )
-            story = Story(console, service, authority, people)
-            try:
-                story.play()
-            except StoryError as broken:
-                console.print(f"\n[bold red]✗ The story did not hold:[/] {broken}")
-                raise typer.Exit(1) from broken
-            if sys.stdout.isatty() and not leave:
-                story.addresses()
-                console.print("[dim]Serving until Ctrl-C.[/]")
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.pause()
+            petition = PetitionStory(console, service, authority, people)
+            appeals = None
+            with contextlib.ExitStack() as stack:
+                try:
+                    petition.play()
+                    hurried = stack.enter_context(HurriedService(folder / "appeals", authority))
+                    appeals = AppealsStory(console, hurried, authority)
+                    appeals.play()
+                except StoryError as broken:
+                    console.print(f"\n[bold red]✗ The story did not hold:[/] {broken}")
+                    raise typer.Exit(1) from broken
+                if sys.stdout.isatty() and not leave:
+                    petition.addresses()
+                    appeals.addresses()
+                    console.print("[dim]Serving until Ctrl-C.[/]")
+                    with contextlib.suppress(KeyboardInterrupt):
+                        signal.pause()
     finally:
         if home is None:
             shutil.rmtree(folder, ignore_errors=True)

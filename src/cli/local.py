@@ -7,16 +7,25 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from api.app import create_app
+from api.process import make_server
+from api.service import Parts
+from ledger.config import load
 from ledger.eds.authority import Authority
 from ledger.errors import AiqynError
+from ledger.store.database import open_database
 
 ORIGIN = "demo.aiqyn.localhost/log"
 
@@ -59,6 +68,11 @@ class LocalService:
             said = (done.stderr or done.stdout).strip()
             raise LocalServiceError(f"{' '.join(arguments[:2])}: {said.removeprefix('aiqyn: ')}")
         return done.stdout
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that its commands see."""
+        return dict(self._environment)
 
     def init(self) -> None:
         """Make the operator and its keys."""
@@ -110,6 +124,54 @@ class LocalService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class HurriedService(LocalService):
+    """The same service in a thread of this process, so that its clock can be put forward: for stories.
+
+    Nothing else differs: a month passes in seconds, and what time brings about comes by itself.
+    """
+
+    def __init__(self, home: Path, authority: Authority, *, port: int = 0) -> None:
+        super().__init__(home, authority, port=port)
+        self._ahead = 0.0
+        self._stack = ExitStack()
+
+    def now(self) -> datetime:
+        """What the service's clock shows."""
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def put_forward(self, moment: datetime) -> None:
+        """To a moment that lies ahead; an earlier one changes nothing."""
+        self._ahead = max(self._ahead, moment.timestamp() - time.time())
+
+    def _clock(self) -> float:
+        return time.time() + self._ahead
+
+    def start(self) -> None:
+        """Start the service and wait until it is ready."""
+        settings = load(self.environment).settings
+        urls = self._stack.enter_context(closing(open_database(settings)))
+        parts = replace(
+            Parts.load(settings, urls.url, background=True), clock=self._clock, steward_seconds=0.2
+        )
+        server = make_server(create_app(parts))
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", self.port)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        self._stack.callback(thread.join)
+        self._stack.callback(setattr, server, "should_exit", True)
+        for _ in range(600):
+            if server.started:
+                return
+            if not thread.is_alive():
+                break
+            time.sleep(0.05)
+        raise LocalServiceError("The service did not start.")
+
+    def stop(self) -> None:
+        """End it as a system would."""
+        self._stack.close()
 
 
 _COMMAND = [sys.executable, "-m", "cli.main"]

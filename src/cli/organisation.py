@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import closing
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, get_args
 
-import msgspec
 import typer
 
-from api.service import Parts
+from cli.organisation_file import import_organisations
+from cli.registering import ROLES, record, roles_of, slug_of, valid
 from ledger import events
-from ledger.application import InvalidCommandError, Ledger, Recorded
-from ledger.config import load
+from ledger.application import Ledger, Recorded
 from ledger.keys import Directory, VerifyingKey
 from ledger.statement import Event, open_event
-from ledger.store.database import open_database
-
-F = TypeVar("F", bound=events.Fact)
 
 organisation = typer.Typer(no_args_is_help=True, help="Register organisations and their keys.")
 
 Slug = Annotated[str, typer.Argument(help="Name in addresses: organisation/SLUG.")]
-Roles = Annotated[list[str], typer.Option("--role", help="moderator or body; may be repeated.")]
+Roles = Annotated[list[str], typer.Option("--role", help=f"{', '.join(ROLES)}; may be repeated.")]
 
 
 @organisation.command()
@@ -40,7 +34,7 @@ def add(
     role: Roles = [],  # noqa: B006 - how Typer says that an option may be repeated
 ) -> None:
     """Register an organisation; with roles, the gateway may seal what it posts in plain JSON."""
-    facts = _valid(
+    facts = valid(
         events.OrganisationRegistered,
         kind=kind,
         level=level,
@@ -48,8 +42,8 @@ def add(
         **({"region": region} if region else {}),
         **({"population": population} if population is not None else {}),
     )
-    roles = _roles(role)
-    _record(lambda ledger: ledger.register_organisation(_slug(slug), facts, roles))
+    roles = roles_of(role)
+    record(lambda ledger: ledger.register_organisation(slug_of(slug), facts, roles))
 
 
 @organisation.command("add-key")
@@ -60,7 +54,7 @@ def add_key(
 ) -> None:
     """Register a key that the organisation holds itself, for events that it seals on its own."""
     facts = events.OrganisationKeyRegistered(
-        key=VerifyingKey(key).public_key, roles=_roles(role), custody="own"
+        key=VerifyingKey(key).public_key, roles=roles_of(role), custody="own"
     )
     _declare(slug, facts)
 
@@ -83,7 +77,7 @@ def revoke_key(
     reason: Annotated[str, typer.Option(help=", ".join(get_args(events.RevocationReason)) + ".")],
 ) -> None:
     """Let a key issue nothing more; what it issued stays."""
-    _declare(slug, _valid(events.OrganisationKeyRevoked, kid=kid, reason=reason))
+    _declare(slug, valid(events.OrganisationKeyRevoked, kid=kid, reason=reason))
 
 
 @organisation.command("list")
@@ -99,7 +93,7 @@ def list_organisations() -> None:
             _print(ledger.directory, stream, [event.facts for event in streams[stream]])
         return []
 
-    _record(read)
+    record(read)
 
 
 def _print(directory: Directory, stream: str, facts: list[events.Fact]) -> None:
@@ -118,47 +112,12 @@ def _print(directory: Directory, stream: str, facts: list[events.Fact]) -> None:
             typer.echo(f"  {kid}  {', '.join(sorted(roles))}")
 
 
+organisation.command("import")(import_organisations)
+
+
 def _declare(slug: str, facts: events.Fact) -> None:
     async def declare(ledger: Ledger) -> list[Recorded]:
         by = ledger.issuance(ledger.operator, type(facts))
-        return [await ledger.record(f"organisation/{_slug(slug)}", facts, by)]
+        return [await ledger.record(f"organisation/{slug_of(slug)}", facts, by)]
 
-    _record(declare)
-
-
-def _record(work: Callable[[Ledger], Awaitable[list[Recorded]]]) -> None:
-    """With a ledger of our own: a running service takes turns with it."""
-    settings = load().settings
-
-    async def run(parts: Parts) -> list[Recorded]:
-        ledger = parts.ledger()
-        await ledger.start()
-        try:
-            return await work(ledger)
-        finally:
-            await ledger.stop()
-
-    with closing(open_database(settings)) as urls:
-        for recorded in asyncio.run(run(Parts.load(settings, urls.url))):
-            typer.echo(f"{recorded.position}  {recorded.event.stream}  {recorded.event.facts.type}")
-
-
-def _slug(slug: str) -> str:
-    return slug.removeprefix("organisation/")
-
-
-def _roles(names: list[str]) -> tuple[events.Role, ...]:
-    allowed = ("moderator", "body")
-    for name in names:
-        if name not in allowed:
-            raise InvalidCommandError(
-                f"{name!r} is no role of an organisation: choose from {', '.join(allowed)}."
-            )
-    return tuple(dict.fromkeys(names))  # type: ignore[arg-type]  # checked above
-
-
-def _valid(kind: type[F], /, **fields: Any) -> F:  # noqa: ANN401 - values as typed at the command line
-    try:
-        return msgspec.convert(fields, kind)
-    except msgspec.ValidationError as error:
-        raise InvalidCommandError(f"This cannot be recorded: {error}.") from error
+    record(declare)

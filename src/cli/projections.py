@@ -16,7 +16,7 @@ from ledger.config import load
 from ledger.store.database import connect, open_database
 from projections import ALL
 from projections.base import select
-from projections.digest import digest
+from projections.digest import digest, published
 from projections.positions import status as read_status
 from projections.rebuild import Result
 from projections.rebuild import rebuild as rebuild_projections
@@ -40,7 +40,7 @@ def projections() -> None:
 def status(
     names: Names = None,
     digests: Annotated[
-        bool, typer.Option("--digest", help="Also compute each digest: reads all rows.")
+        bool, typer.Option("--digest", help="Also compute each public digest: reads all rows.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -51,12 +51,12 @@ def status(
         connect(urls.url, application_name="aiqyn projections status", autocommit=True) as connection,
     ):
         found = read_status(connection, chosen)
-        sums = {p.name: digest(connection, p) for p in chosen} if digests else {}
+        sums = {p.name: digest(connection, p) for p in published(chosen)} if digests else {}
     if as_json:
         _print_json(
             [
                 msgspec.to_builtins(one) | {"lag": one.lag}
-                | ({"digest": msgspec.to_builtins(sums[one.name])} if digests else {})
+                | ({"digest": msgspec.to_builtins(sums[one.name])} if one.name in sums else {})
                 for one in found
             ]
         )  # fmt: skip

@@ -65,6 +65,9 @@ INTERNAL: dict[type[Fact], frozenset[str]] = {
     events.AppealExtensionDrafted: frozenset({"reason"}),
 }
 """What an applicant is not shown: drafts, until somebody signed them."""
+APPLICANTS_OWN = frozenset({"code", "cms"})
+"""What no official is shown. With the code one follows the appeal as the applicant does; and whoever sent the
+signed form in again would be given the code."""
 _FACTS: dict[appeal_wording.Act, type[Fact]] = {
     "fix": events.AppealFixed,
     "object": events.AppealObjected,
@@ -415,10 +418,7 @@ class AppealsDesk:
         by = ledger.issuance(office, events.DisclosureRead)
         for attempt in range(ATTEMPTS):
             appeal = await self._load(stream)
-            if office not in appeal.readers():
-                raise NotAReaderError(
-                    f"{stream} lies with {appeal.body}: {office} cannot read what is personal in it."
-                )
+            _require_reader(office, appeal)
             facts = events.DisclosureRead(of=stream, events=appeal.version, purpose=purpose)
             try:
                 recorded = await ledger.record(
@@ -432,18 +432,25 @@ class AppealsDesk:
             except StreamConflictError as lost:
                 if lost.details.get("stream") != stream or attempt == ATTEMPTS - 1:
                     raise
-        return recorded, await self._case(stream, await ledger.secrets(stream), self._for(office, appeal))
+        read = cast("Reading", await ledger.load(recorded.event.stream))
+        return recorded, await self._as_read(office, stream, read)
 
     async def reopen(self, office: str, stream: str, reading: str) -> Case:
         """What a recorded reading lets its reader see again, for its files, within the hour."""
-        ledger = self._ledger
-        found = await ledger.load(f"reading/{stream}/{reading}") if _is_id(reading) else None
+        found = await self._ledger.load(f"reading/{stream}/{reading}") if _is_id(reading) else None
         if not isinstance(found, Reading) or found.by != office:
             raise NotFoundError("There is no such reading of this organisation.")
-        if ledger.now() - found.modified_on > timedelta(hours=READING_HOURS):
+        return await self._as_read(office, stream, found)
+
+    async def _as_read(self, office: str, stream: str, reading: Reading) -> Case:
+        """What one recorded reading shows: no later event, no longer than it lasts, and to a body that still
+        handles the appeal."""
+        if self._ledger.now() - reading.modified_on > timedelta(hours=READING_HOURS):
             raise NotAReaderError("This reading is over: record a new one.")
         appeal = await self._load(stream)
-        return await self._case(stream, await ledger.secrets(stream), self._for(office, appeal))
+        _require_reader(office, appeal)
+        found = (await self._ledger.secrets(stream))[: reading.events]
+        return await self._case(stream, found, self._for(office, appeal))
 
     async def content(self, file: Attachment) -> bytes:
         """A file's bytes. Raises ``NotFoundError`` where they were erased."""
@@ -460,11 +467,12 @@ class AppealsDesk:
     def _for(office: str, appeal: Appeal) -> Any:  # noqa: ANN401 - a function of facts
         """A body that was asked for its part sees the appeal and what it was asked; the others all."""
         mine = {number for number, to in appeal.assignments.items() if to == office}
-        whole = office in {appeal.body, appeal.higher}
+        passed_up = appeal.state == "complaint-passed-up"
+        whole = office == appeal.body or (passed_up and office == appeal.higher)
 
         def visible(facts: Fact) -> frozenset[str]:
             if whole or isinstance(facts, events.AppealSubmitted | events.AppealSplitOff):
-                return facts.restricted - {"code"}
+                return facts.restricted - APPLICANTS_OWN
             if isinstance(facts, events.AppealAssigned) and facts.assignment in mine:
                 return facts.restricted
             return frozenset()
@@ -498,6 +506,13 @@ class AppealsDesk:
     def _by_gateway(self, at: datetime, values: Mapping[str, Any]) -> Issuance:
         made = tuple(Disclosure.make(name, value) for name, value in values.items())
         return Issuance(self._ledger.operator, self._ledger.keys.gateway.kid, at, made)
+
+
+def _require_reader(office: str, appeal: Appeal) -> None:
+    if office not in appeal.readers():
+        raise NotAReaderError(
+            f"{appeal.id} lies with {appeal.body}: {office} cannot read what is personal in it."
+        )
 
 
 def _check_code(filed: Secret, code: str) -> None:

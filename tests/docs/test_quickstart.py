@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 
 from cli.local import LocalService
-from cli.story import Story
+from cli.petition_story import PetitionStory
 from ledger.eds.authority import Authority
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "docs" / "quickstart.md"
@@ -28,7 +28,7 @@ def program(folder, number):
 def test_an_organisation_seals_with_its_own_key(short_path):
     authority = Authority.create("ecdsa")
     with LocalService(short_path, authority) as service:
-        story = Story(Console(quiet=True), service, authority, 0)
+        story = PetitionStory(Console(quiet=True), service, authority, 0)
         petition = story.file()
 
         def run(path, *arguments):

@@ -10,7 +10,7 @@ import httpx
 from rich.console import Console
 
 from cli.local import LocalService
-from cli.story import Story
+from cli.petition_story import PetitionStory
 from ledger.eds.authority import Authority
 from ledger.eds.people import invent_person
 from ledger.receipt import Receipt
@@ -45,7 +45,7 @@ async def post(service, path, bodies, stop_after=None):
 def test_every_acknowledged_signature_survives_a_kill(short_path):
     authority = Authority.create("ecdsa", pool=2)
     with LocalService(short_path, authority) as service:
-        story = Story(Console(quiet=True), service, authority, 0)
+        story = PetitionStory(Console(quiet=True), service, authority, 0)
         statement = story.open_collection()
         before = story.count()
         bodies = {

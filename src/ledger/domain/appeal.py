@@ -710,7 +710,8 @@ class Appeal(LedgerAggregate):
         rules = appeal_terms.appeal_rules(at)
         if outcome in rules.burdensome and self.kind not in rules.simplified and self.hearing != "held":
             raise HearingMissingError(
-                f"{outcome!r} burdens the applicant, who must be heard first: the hearing is {self.hearing}.",
+                f"{outcome!r} burdens the applicant, who must be heard first: notice a hearing and hold it. "
+                f"Its hearing is {self.hearing}.",
                 state=self.state,
                 allowed=[type_ for type_ in self.allowed() if type_ != AppealDecided.type],
             )

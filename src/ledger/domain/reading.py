@@ -24,3 +24,4 @@ class Reading(LedgerAggregate):
         self.state = "read"
         self.of = facts.of
         self.by = by.iss
+        self.events = facts.events

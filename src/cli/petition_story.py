@@ -1,4 +1,4 @@
-"""The story that `aiqyn demo` plays: every step goes through the real command line and HTTP."""
+"""The first story of `aiqyn demo`: one petition, from its first word to its audited count."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from audit import auditor
 from cli.local import LocalService
+from cli.telling import Story, StoryError
 from ledger.domain import wording
 from ledger.domain.regions import NAMES
 from ledger.eds.authority import Authority, Identity
@@ -38,19 +37,12 @@ IN_FLIGHT = 24
 """How many people sign at the same time."""
 
 
-class StoryError(Exception):
-    """A step did not hold."""
-
-
-class Story:
+class PetitionStory(Story):
     """One petition from the first signature to the decision."""
 
     def __init__(self, console: Console, service: LocalService, authority: Authority, people: int) -> None:
-        self._console = console
-        self._service = service
-        self._url = service.url
+        super().__init__(console, service)
         self._people = people
-        self._http = httpx.Client(base_url=service.url, timeout=30)
         self._petition = str(uuid.uuid4())
         self._authority = authority
         self._tokens: dict[str, str] = {}
@@ -266,27 +258,6 @@ class Story:
 
     # --- how a step acts ----------------------------------------------------------------------
 
-    @contextmanager
-    def _step(self, text: str) -> Iterator[None]:
-        started = time.monotonic()
-        with self._console.status(text):
-            yield
-        self._console.print(f"[green]✓[/] {text} [dim]({time.monotonic() - started:.1f} s)[/]")
-
-    def _note(self, text: str) -> None:
-        self._console.print(Padding(text, (0, 0, 0, 3)))
-
-    @staticmethod
-    def _require(held: bool, what: str) -> None:
-        if not held:
-            raise StoryError(f"it should be that {what}.")
-
-    def _call(self, method: str, path: str, *, expect: int = 200, **options: Any) -> httpx.Response:  # noqa: ANN401
-        answer = self._http.request(method, path, **options)
-        if answer.status_code != expect:
-            raise StoryError(f"{method} {path} answered {answer.status_code}: {answer.text[:500]}")
-        return answer
-
     def _read(self) -> dict[str, Any]:
         page: dict[str, Any] = self._call("GET", f"/v1/petitions/{self._petition}").json()
         return page
@@ -324,10 +295,6 @@ class Story:
 
     def _person(self, number: int) -> Identity:
         return self._authority.person(invent_person(number))
-
-    @staticmethod
-    def _signed(identity: Identity, statement: bytes) -> str:
-        return base64.b64encode(identity.sign(statement)).decode("ascii")
 
     def _statement(self) -> bytes:
         return self._call("GET", f"/v1/petitions/{self._petition}/statement?lang=kk").content
