@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import get_args
 
+from audit.appeals import Appeals
 from ledger.events import (
     Fact,
     OrganisationRegistered,
@@ -180,6 +181,7 @@ class History:
         self.directory = Directory(operator)
         self.petitions: dict[str, Petition] = {}
         """By stream."""
+        self.appeals = Appeals()
         self.latest_iat = 0
         """The latest ``iat`` so far, whoever said it."""
         self.events = 0

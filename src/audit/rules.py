@@ -208,6 +208,13 @@ def signature_once(_position: int, event: Event, history: History) -> Iterator[s
         yield f"{event.facts.type!r} removes a signature that is {state} already."
 
 
+def appeal_law(position: int, event: Event, history: History) -> Iterator[str]:
+    """An appeal goes from step to step, term to term and body to body as the law says."""
+    # To judge is to let it happen: the rules stand in the methods that change the aggregate.
+    if (reason := history.appeals.judge(position, event)) is not None:
+        yield reason
+
+
 _ORGANISATION = (
     events.OrganisationRegistered,
     events.OrganisationPopulationRecorded,
@@ -265,6 +272,12 @@ RULES: tuple[Rule, ...] = (
         signature_once,
         _SIGNATURES,
         annuls=True,
+    ),
+    Rule(
+        "appeal-law",
+        "An appeal goes from step to step as the law says, with lawful terms, by the body it lies with.",
+        appeal_law,
+        tuple(cls for cls in events.catalogue.values() if cls.room in {"appeal", "reading"}),
     ),
 )
 

@@ -13,6 +13,7 @@ from audit.rules import RULES
 from ledger import events
 from ledger.keys import SigningKey
 from ledger.tlog.merkle import leaf_hash
+from tests.audit import appeal_cases
 from tests.audit.log_builder import BODY, MODERATOR, NAMES, OPERATOR, LogBuilder, nullifier, petition_id
 
 Broken = tuple[LogBuilder, int]
@@ -326,6 +327,9 @@ def a_signature_removed_twice():
     return builder, builder.void(1, 1)
 
 
+CASES += [("appeal-law", case) for case in appeal_cases.CASES]
+
+
 @pytest.mark.parametrize(("rule", "case"), [pytest.param(*case, id=case[1].__name__) for case in CASES])
 def test_a_broken_rule_is_found_at_the_exact_position(rule, case, tmp_path):
     builder, position = case()
@@ -338,6 +342,12 @@ def test_a_broken_rule_is_found_at_the_exact_position(rule, case, tmp_path):
 
 def test_each_rule_has_a_history_that_breaks_it():
     assert {rule.name for rule in RULES} <= {rule for rule, _ in CASES}
+
+
+def test_an_appeals_whole_life_breaks_no_rule(tmp_path):
+    builder = appeal_cases.a_lawful_life()
+    report = audit.run(builder.write(tmp_path), log_key=builder.vkey)
+    assert [(finding.rule, finding.position, finding.reason) for finding in report.findings] == []
 
 
 def test_a_petitions_whole_life_breaks_no_rule(tmp_path):

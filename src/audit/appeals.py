@@ -1,0 +1,88 @@
+"""Appeals replayed by the law: each event is let happen to its aggregate, whose methods hold the rules.
+
+What an aggregate cannot know by itself is checked beside it: that numbers have no gaps, that a part begins
+behind the event that forwards it, and that only who handled an appeal read what is personal in it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import cast
+
+from ledger.domain.aggregate import LedgerAggregate, NotAllowedError
+from ledger.domain.appeal import Appeal
+from ledger.domain.terms import NoTermError
+from ledger.events import AppealForwardedInPart, AppealSplitOff, AppealSubmitted, DisclosureRead
+from ledger.statement import Event
+from ledger.store.mapper import domain_event
+
+_NUMBER = re.compile(r"appeal/([A-Z]{2}-[0-9]{4})-([0-9]{8})")
+
+
+class Appeals:
+    """Every appeal that is not over, as its events left it; some kilobytes each."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Appeal] = {}
+        self._unlawful: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._parted: tuple[int, str, str] = (-1, "", "")
+        """Position, stream and body of the part that was forwarded last."""
+
+    def judge(self, position: int, event: Event) -> str | None:
+        """Let the event happen; the reason why it was not allowed, or None.
+
+        After an unlawful step an appeal is not judged any more: one finding would drag a hundred behind it.
+        """
+        facts = event.facts
+        if isinstance(facts, DisclosureRead):
+            return self._judge_reading(event, facts)
+        if event.stream in self._unlawful:
+            return None
+        reason = self._judge_beginning(position, event) or self._happen(event)
+        if reason is not None:
+            self._unlawful.add(event.stream)
+            self._open.pop(event.stream, None)
+        elif isinstance(facts, AppealForwardedInPart):
+            self._parted = (position, f"{event.stream}-{facts.number}", facts.to)
+        return reason
+
+    def _judge_reading(self, event: Event, facts: DisclosureRead) -> str | None:
+        appeal = self._open.get(facts.of)
+        if facts.of in self._unlawful or not event.stream.startswith(f"reading/{facts.of}/"):
+            return None if facts.of in self._unlawful else f"{event.stream} is no reading of {facts.of}."
+        if appeal is None:
+            return f"{event.iss} read {facts.of}, which nobody handled then."
+        if appeal.version != facts.events:
+            return f"{facts.of} had {appeal.version} events when it was read, not {facts.events}."
+        if event.iss not in appeal.readers():
+            return f"{event.iss} read {facts.of}, which lay with {appeal.body}."
+        return None
+
+    def _judge_beginning(self, position: int, event: Event) -> str | None:
+        if isinstance(event.facts, AppealSubmitted) and (found := _NUMBER.fullmatch(event.stream)):
+            last, number = self._numbers.get(found[1], 0), int(found[2])
+            self._numbers[found[1]] = max(last, number)
+            if number != last + 1:
+                return (
+                    f"{event.stream} was given out after number {last} of {found[1]}: numbers have no gaps."
+                )
+        if isinstance(event.facts, AppealSplitOff) and self._parted != (
+            position - 1,
+            event.stream,
+            event.facts.body,
+        ):
+            return f"{event.stream} is not the part that the entry before it forwards."
+        return None
+
+    def _happen(self, event: Event) -> str | None:
+        before = self._open.get(event.stream)
+        try:
+            happened = cast("LedgerAggregate.Event", domain_event(event))
+            after = cast("Appeal", happened.mutate(before))
+        except (NotAllowedError, NoTermError) as refused:
+            return str(refused)
+        except Exception as error:
+            return f"It cannot happen to {event.stream}: {error}."
+        self._open[event.stream] = after
+        return None
