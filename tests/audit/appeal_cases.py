@@ -31,9 +31,7 @@ class AppealLog(LogBuilder):
     def open(self) -> AppealLog:
         self.begin()
         self.keys = {BODY: SigningKey.generate(), OTHER: SigningKey.generate()}
-        self.add(
-            OTHER, events.OrganisationRegistered(kind="institution", level="district", names=self.names())
-        )
+        self.add(OTHER, events.OrganisationRegistered(kind="institution", level="district", names=NAMES))
         for stream, key in self.keys.items():
             self.register_key(stream, key, *OFFICIALS)
         return self
