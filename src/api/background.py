@@ -1,4 +1,4 @@
-"""The one process beside those that serve: it folds the projections and runs the clock.
+"""The one process beside those that serve: it folds the projections, runs the clock and sends webhooks.
 
 Folding takes a whole core while much happens; in a process of its own it never makes a signer wait.
 """
@@ -22,7 +22,7 @@ async def run(parts: Parts) -> None:
     await ledger.start()
     try:
         steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
-        async with folding(parts.url):
+        async with folding(parts.url), parts.dispatcher().running():
             clock = asyncio.create_task(steward.run(), name="clock")
             waiting = asyncio.create_task(stop.wait(), name="stop")
             done, _ = await asyncio.wait({clock, waiting}, return_when=asyncio.FIRST_COMPLETED)

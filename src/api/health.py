@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import psycopg
 from fastapi import APIRouter, Request
+from msgspec.structs import asdict
 from starlette.responses import Response
 
 from api import examples
@@ -15,6 +16,7 @@ from api.codec import JSON, NEVER
 from api.metrics import CONTENT_TYPE
 from api.openapi import describe
 from api.service import Service, service_of
+from api.webhooks.deliveries import totals
 from ledger.errors import AiqynError
 from ledger.store import migrate
 from projections import ALL
@@ -111,6 +113,9 @@ async def metrics(request: Request) -> Response:
     counted.waiting.set(service.ledger.sequencer.waiting)
     counted.feeds.set(service.follower.clients)
     counted.fatal.set(service.ledger.sequencer.fatal is not None)
+    async with service.pool.connection() as connection:
+        for outcome, count in asdict(await totals(connection)).items():
+            counted.webhooks.labels(outcome).set(count)
     for one in await _positions(service):
         counted.size.set(one.head + 1)
         counted.lag.labels(one.name).set(one.lag)

@@ -61,6 +61,13 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=self._registry,
         )
+        self.webhooks = Gauge(
+            "aiqyn_webhook_messages",
+            "Messages of the webhooks that exist, by what became of them.",
+            ("outcome",),
+            multiprocess_mode="mostrecent",
+            registry=self._registry,
+        )
         self.fatal = Gauge(
             "aiqyn_append_stopped",
             "1 while nothing may be appended.",

@@ -20,13 +20,17 @@ from api.clock import Steward
 from api.follower import Follower
 from api.metrics import Metrics
 from api.trust import load_trust
+from api.webhooks.dispatcher import Dispatcher
+from ledger.appeals import AppealsDesk
 from ledger.application import Ledger
 from ledger.citizens import CitizensDesk
 from ledger.config import Settings
 from ledger.eds.certificates import TrustStore
+from ledger.eds.verifier import Verifier
 from ledger.operator import OperatorKeys
-from ledger.store.database import conninfo
+from ledger.store.database import connect_async, conninfo
 from ledger.store.high_water import HighWater
+from ledger.store.vault import Vault
 from projections.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -73,6 +77,15 @@ class Parts:
             clock=self.clock,
         )
 
+    def dispatcher(self) -> Dispatcher:
+        """What sends the messages of webhooks."""
+        return Dispatcher(
+            self.url,
+            Vault(self.keys.vault),
+            allow_private=self.settings.webhooks_allow_private,
+            clock=self.clock,
+        )
+
 
 @dataclass
 class Service:
@@ -81,6 +94,7 @@ class Service:
     settings: Settings
     ledger: Ledger
     desk: CitizensDesk
+    appeals: AppealsDesk
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     follower: Follower
     metrics: Metrics
@@ -104,8 +118,26 @@ class Service:
                 steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
                 await stack.enter_async_context(folding(parts.url))
                 await stack.enter_async_context(steward.running())
-            desk = CitizensDesk(ledger, parts.trust)
-            yield cls(parts.settings, ledger, desk, pool, follower, metrics, parts.url, steward)
+                await stack.enter_async_context(parts.dispatcher().running())
+            verifier = Verifier(parts.trust)
+            yield cls(
+                parts.settings,
+                ledger,
+                CitizensDesk(ledger, verifier),
+                AppealsDesk(ledger, verifier),
+                pool,
+                follower,
+                metrics,
+                parts.url,
+                steward,
+            )
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection of its own for what is not the ledger's: the pool's connections can only read."""
+        connection = await connect_async(self.ledger_url, application_name="aiqyn writes", autocommit=True)
+        async with connection:
+            yield connection
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection[Any]]:

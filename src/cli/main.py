@@ -27,6 +27,7 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS = (
+    Subcommand("appeals", "cli.appeals", "appeals", "Import an old register; export event logs."),
     Subcommand("audit", "cli.audit", "audit", "Check a ledger without trusting whoever runs it."),
     Subcommand("config", "cli.config", "config", "Show the settings in force and where they come from."),
     Subcommand("demo", "cli.demo", "demo", "Watch one petition from its first word to its audited count."),
@@ -40,6 +41,7 @@ SUBCOMMANDS = (
         "test-ca", "cli.test_ca", "test_ca", "Make invented people with certificates, to try signing."
     ),
     Subcommand("token", "cli.token", "token", "Make, list and revoke the tokens of organisations."),
+    Subcommand("webhook", "cli.webhook", "webhook", "List, add, remove and wake webhooks."),
 )
 
 # Installed by the extra `server` only. An auditor who calls a command that needs one is told so.

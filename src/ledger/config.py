@@ -20,8 +20,9 @@ from msgspec import Meta
 from ledger.errors import AiqynError
 
 PREFIX = "AIQYN_"
-# Read by the program, but no settings: where the file is, and whether errors show their traceback.
-OTHER_VARIABLES = ("AIQYN_CONFIG", "AIQYN_DEBUG")
+# Read by the program, but no settings: where the file is, whether errors show their traceback, and the token
+# of the body for which a client of the service speaks.
+OTHER_VARIABLES = ("AIQYN_CONFIG", "AIQYN_DEBUG", "AIQYN_TOKEN")
 FILE_NAME = "aiqyn.toml"
 VAULT_KEY_BYTES = 32
 

@@ -155,7 +155,9 @@ def test_aiqyn_config_shows_values_and_where_they_come_from(tmp_path: Path) -> N
         ["AIQYN_PORT", "8123", "[environment]"],
     ]
     assert f"3  [file {tmp_path / 'aiqyn.toml'}]" in done.stdout
-    assert "AIQYN_VAULT_KEY           set  [environment]" in done.stdout
+    assert [line.split() for line in lines if line.startswith("AIQYN_VAULT_KEY ")] == [
+        ["AIQYN_VAULT_KEY", "set", "[environment]"]
+    ]
     assert KEY not in done.stdout + done.stderr
 
 
