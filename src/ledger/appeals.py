@@ -120,7 +120,7 @@ class Filing:
     def statement(self, form: str) -> bytes:
         """What the applicant signs."""
         return appeal_wording.filing(
-            form, self.body, self.kind, self.category, self.region, self.contacts, self.text,
+            _form(form), self.body, self.kind, self.category, self.region, self.contacts, self.text,
             [file.sha256 for file in self.files], self.lang,
         )  # fmt: skip
 
@@ -184,26 +184,37 @@ class AppealsDesk:
         self._ledger = ledger
         self._verifier = verifier
         self._numbering = asyncio.Lock()
+        self._last: dict[str, int] = {}
 
     # --- turning to a body ------------------------------------------------------------------------
 
     def check(self, filing: Filing) -> None:
         """Raises what :meth:`submit` would raise for the filing itself."""
+        self._check_words(filing)
         context.require_body(self._ledger.directory, filing.body, "appeal")
+        appeal_terms.consider_until(filing.kind, appeal_terms.registered_on(self._ledger.now()))
+        self._check_files(filing.files)
+
+    @staticmethod
+    def _check_words(filing: Filing) -> None:
         wording.check_plain("text", filing.text, wording.MAX_TEXT)
         if filing.contacts:
             wording.check_plain("contacts", filing.contacts, MAX_CONTACTS, allowed="")
-        appeal_terms.consider_until(filing.kind, appeal_terms.registered_on(self._ledger.now()))
-        self._check_files(filing.files)
 
     async def submit(
         self, form: str, filing: Filing, cms: bytes | str, *, command: CommandId | None = None
     ) -> Talon:
         """An appeal that its applicant signed. Registered at once: acceptance is never refused."""
+        work = self._submit(form, filing, cms, command)
+        return await self._talon(await self._ledger.once(command, work))
+
+    async def _submit(
+        self, form: str, filing: Filing, cms: bytes | str, command: CommandId | None
+    ) -> Recorded:
         ledger = self._ledger
         await ledger.refresh()
-        self.check(filing)
-        statement = filing.statement(_form(form))
+        self._check_words(filing)
+        statement = filing.statement(form)
         at = ledger.now()
         signer, _ = await self._verifier.signer(cms, [statement], at)
         values = self._filed(filing, signer.person.full_name, signer.person.iin)
@@ -213,7 +224,7 @@ class AppealsDesk:
         work = self._register(
             "person", filing, "electronic", by, command, statement=signed, algorithm=signer.algorithm
         )
-        return await self._talon(await ledger.once(signed, work))
+        return await ledger.once(signed, work)
 
     async def take_down(
         self,
@@ -225,9 +236,15 @@ class AppealsDesk:
         command: CommandId | None = None,
     ) -> Talon:
         """An appeal on paper, by word of mouth or by post, registered by a front office."""
+        work = self._take_down(office, filing, visitor, channel, command)
+        return await self._talon(await self._ledger.once(command, work))
+
+    async def _take_down(
+        self, office: str, filing: Filing, visitor: Visitor, channel: Channel, command: CommandId | None
+    ) -> Recorded:
         ledger = self._ledger
         await ledger.refresh()
-        self.check(filing)
+        self._check_words(filing)
         if channel == "electronic":
             raise InvalidCommandError("What comes electronically is signed electronically by the applicant.")
         wording.check_line("full_name", visitor.full_name)
@@ -238,7 +255,7 @@ class AppealsDesk:
             raise InvalidCommandError("A BIN has exactly 12 digits.")
         values = self._filed(filing, visitor.full_name, number)
         by = ledger.issuance(office, events.AppealSubmitted, values)
-        return await self._talon(await self._register(visitor.applicant, filing, channel, by, command))
+        return await self._register(visitor.applicant, filing, channel, by, command)
 
     def _filed(self, filing: Filing, full_name: str, number: str | None) -> dict[str, Any]:
         return {
@@ -264,6 +281,7 @@ class AppealsDesk:
     ) -> Recorded:
         """Give the next number: a year's numbers have no gaps, in whatever order things go wrong."""
         ledger = self._ledger
+        self.check(filing)
         terms = filing_terms(filing.kind, by.at)
         facts = events.AppealSubmitted(
             kind=filing.kind,
@@ -281,8 +299,10 @@ class AppealsDesk:
         prefix = numbered(applicant, year, 0).removesuffix("00000000")
         async with self._numbering:
             while True:
-                last = await asyncio.to_thread(ledger.reader.last_number, prefix)
-                stream = numbered(applicant, year, last + 1)
+                if prefix not in self._last:
+                    self._last[prefix] = await asyncio.to_thread(ledger.reader.last_number, prefix)
+                number = self._last[prefix] + 1
+                stream = numbered(applicant, year, number)
                 begun = happen(Appeal, stream, None, facts, by)
                 pending = [await ledger.seal(event) for event in begun.collect_events()]
                 guards = ledger.issuer_guard(by.iss, stream)
@@ -293,7 +313,10 @@ class AppealsDesk:
                 except StreamConflictError as lost:
                     if lost.details.get("stream") != stream:
                         raise
-                    continue  # another process of the service gave this number
+                    del self._last[prefix]  # another process of the service gave this number
+                    continue
+                if not appended.repeated:
+                    self._last[prefix] = number
                 return await ledger.recorded(appended, pending)
 
     async def _talon(self, recorded: Recorded) -> Talon:

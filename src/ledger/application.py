@@ -379,7 +379,6 @@ class Ledger(Application[str]):
                 f"{type_!r} takes the disclosures {sorted(names) or 'none'}, not {sorted(disclosures)}."
             )
         self._check_disclosed(disclosures)
-        await self.refresh()  # another process may have registered the organisation, or its key
 
         def make(aggregate: LedgerAggregate | None, by: Issuance) -> Fact:
             try:
@@ -389,8 +388,11 @@ class Ledger(Application[str]):
             except msgspec.ValidationError as error:
                 raise InvalidCommandError(f"The data of {type_!r} is not right: {error}.") from error
 
-        by = self.issuance(iss, cls, disclosures)
-        return await self.record(stream, Decision(cls, make), by, expected=expected, command=command)
+        async def record() -> Recorded:
+            by = self.issuance(iss, cls, disclosures)
+            return await self.record(stream, Decision(cls, make), by, expected=expected, command=command)
+
+        return await self._by_newest_rights(record)
 
     async def post(
         self, presentation: str, *, expected: int | None = None, command: CommandId | None = None
@@ -398,8 +400,6 @@ class Ledger(Application[str]):
         """An event that an organisation sealed with its own registered key, with its disclosures."""
         entry, disclosures = split_presentation(presentation)
         event = open_event(entry)
-        await self.refresh()
-        event.verify(self.directory.authorise(event))
         event.check_disclosures(disclosures, complete=True)
         if event.facts.issuers & {"gateway", "clock"}:
             raise UnauthorisedIssuerError(f"{event.facts.type!r} is said by this service alone.")
@@ -412,8 +412,28 @@ class Ledger(Application[str]):
                 f"The event says n {event.n}, the request that {event.stream} has {expected} events: "
                 "seal the event again, with the number that follows."
             )
-        by = replace(Issuance.of(event), disclosures=disclosures)
-        return await self.record(event.stream, event.facts, by, expected=seen, command=command)
+
+        async def record() -> Recorded:
+            event.verify(self.directory.authorise(event))
+            by = replace(Issuance.of(event), disclosures=disclosures)
+            return await self.record(event.stream, event.facts, by, expected=seen, command=command)
+
+        return await self._by_newest_rights(record)
+
+    async def _by_newest_rights(self, work: Callable[[], Awaitable[Recorded]]) -> Recorded:
+        """Decide by the organisations known here; a refusal for want of rights, once more by the newest.
+
+        Another process may have registered the organisation, or its key. That one was revoked need not be
+        known: what is appended is guarded by the version of its issuer.
+        """
+        seen = self._seen
+        try:
+            return await work()
+        except (UnauthorisedIssuerError, context.UnknownBodyError):
+            await self.refresh()
+            if self._seen == seen:
+                raise
+            return await work()
 
     async def declare(
         self, stream: str, facts: Fact, *, expected: int | None = None, quiet: Quiet | None = None

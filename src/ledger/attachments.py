@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import msgspec
 from msgspec import Meta
 
+from ledger.domain import wording
 from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
 from ledger.store.vault import KEY_BYTES, Vault, VaultError
@@ -101,6 +102,7 @@ def check(vault: Vault, value: Any, now: float) -> tuple[Attachment, ...]:  # no
     if len(files) > MAX_FILES or len({file.id for file in files}) != len(files):
         raise AttachmentRefusedError(f"At most {MAX_FILES} files come with one step, each once.")
     for file in files:
+        wording.check_visible("name of the file", file.name)
         ticket = _open(vault, file)
         if (ticket.sha256, ticket.size, ticket.media_type) != (file.sha256, file.size, file.media_type):
             raise AttachmentUnknownError(f"File {file.id} was uploaded with another hash, size or type.")

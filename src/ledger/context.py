@@ -25,11 +25,18 @@ ADDRESSED: dict[str, frozenset[OrganisationKind]] = {
 """Kinds of organisations that petitions and appeals are addressed to."""
 
 
+class UnknownBodyError(NotAllowedError):
+    """No such organisation is registered, or it is none that these are addressed to."""
+
+    code = "body-unknown"
+    title = "This is not a body that can be addressed"
+
+
 def require_body(directory: Directory, stream: str, room: str) -> OrganisationRegistered:
-    """The organisation that a petition or an appeal may be addressed to. Raises ``NotAllowedError``."""
+    """The organisation that a petition or an appeal may be addressed to. Raises :class:`UnknownBodyError`."""
     found = directory.organisation(stream)
     if found is None or found.kind not in ADDRESSED[room]:
-        raise NotAllowedError(f"{stream} is not a body that {room}s are addressed to.", body=stream)
+        raise UnknownBodyError(f"{stream} is not a body that {room}s are addressed to.", body=stream)
     return found
 
 

@@ -81,7 +81,7 @@ class LedgerAggregate(BaseAggregate[str]):
         """Types of event that may happen next, as far as state and procedures decide."""
         return [type_ for type_ in self.transitions if self._may_happen(type_)]
 
-    def require_state(self, facts: Fact) -> None:
+    def require_state(self, facts: Fact | type[Fact]) -> None:
         """Raises :class:`NotAllowedError`, naming what may happen instead."""
         if self._may_happen(facts.type):
             return

@@ -578,7 +578,8 @@ class Appeal(LedgerAggregate):
     # --- what follows from it ------------------------------------------------------------------------
 
     def lawful(self, facts: type[Fact], at: datetime, said: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of ``facts`` that the law and this appeal decide."""
+        """The fields of ``facts`` that the law and this appeal decide, where they may happen now."""
+        self.require_state(facts)
         if facts is AppealReturned:
             return {"fix_until": appeal_terms.fix_until(at)}
         if facts is AppealFixed:
@@ -611,7 +612,8 @@ class Appeal(LedgerAggregate):
             return {"decide_until": appeal_terms.decide_complaint_until(at)}
         if facts is AppealComplaintDecided:
             late = {"late": self._is_late(at, self.due)}
-            return late | ({"due": self._opened_again(at)} if said.get("outcome") in REOPENING else {})
+            opens = said.get("outcome") in tuple(REOPENING)  # nobody has checked yet what it is
+            return late | ({"due": self._opened_again(at)} if opens else {})
         return {}
 
     def readers(self) -> frozenset[str]:
