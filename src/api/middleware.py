@@ -20,8 +20,14 @@ log = logging.getLogger(__name__)
 access = logging.getLogger("api.access")
 
 UNKNOWN_ROUTE = "(none)"
-STREAMS = frozenset({"/v1/feed"})
-"""Answers without an end: not measured, not asked by HEAD."""
+STREAMS = frozenset({"/v1/feed", "/v1/exports/appeals.xes", "/v1/exports/appeals.jsonocel"})
+"""Answers without an end, or with a far one: not measured, not asked by HEAD."""
+BODY_LIMITS = {
+    "/v1/appeals/imports": 32 * 2**20,
+    "/v1/events/bulk": 32 * 2**20,
+    "/v1/attachments": 11 * 2**20,
+}
+"""Bytes that some calls take, where that is more than the setting: they read many commands at once."""
 _READS = ("GET", "HEAD", "OPTIONS")
 _EXPOSED = b"ETag, Location, Retry-After"
 _ALLOWED = b"If-None-Match, Last-Event-ID, Accept, Cache-Control"
@@ -87,9 +93,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in _READS:
             await self._app(scope, receive, send)
             return
+        limit = max(self._limit, BODY_LIMITS.get(scope["path"], 0))
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._limit):
-            await self._refuse(scope, receive, send)
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+            await self._refuse(limit, scope, receive, send)
             return
         received = 0
         answered = False
@@ -98,7 +105,7 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
+            if received > limit:
                 raise _TooLongError
             return message
 
@@ -112,11 +119,12 @@ class BodyLimit:
         except _TooLongError:
             if answered:
                 raise
-            await self._refuse(scope, receive, send)
+            await self._refuse(limit, scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @staticmethod
+    async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
         error = BodyTooLargeError(
-            f"At most {self._limit} bytes are read here; a signature has a few thousand.", limit=self._limit
+            f"At most {limit} bytes are read here; a signature has a few thousand.", limit=limit
         )
         # The rest of the body is not read: the connection cannot be used again.
         await respond(error, headers={"connection": "close"})(scope, receive, send)

@@ -132,6 +132,7 @@ def _print_results(results: list[Result], *, as_json: bool) -> None:
         _print_json(msgspec.to_builtins(results))
         return
     console = Console(soft_wrap=True, markup=False)
+    public = {projection.name for projection in published(ALL)}
     for result in results:
         if result.swapped:
             console.print(f"{result.name}: rebuilt, stands at {result.position:,}")
@@ -144,9 +145,8 @@ def _print_results(results: list[Result], *, as_json: bool) -> None:
                     style="red",
                 )
         elif found.difference is None:
-            console.print(
-                f"{result.name}: right at {found.position:,}, sha256 {found.rebuilt}", style="green"
-            )
+            shown = f", sha256 {found.rebuilt}" if result.name in public else ""
+            console.print(f"{result.name}: right at {found.position:,}{shown}", style="green")
         else:
             where = (
                 f"{result.name}: the tables differed at {found.position:,}, first in {found.difference.table}"

@@ -611,9 +611,9 @@ class Appeal(LedgerAggregate):
         if facts is AppealComplaintPassedUp:
             return {"decide_until": appeal_terms.decide_complaint_until(at)}
         if facts is AppealComplaintDecided:
-            late = {"late": self._is_late(at, self.due)}
             opens = said.get("outcome") in tuple(REOPENING)  # nobody has checked yet what it is
-            return late | ({"due": self._opened_again(at)} if opens else {})
+            again = {"due": self._opened_again(at)} if opens else {}
+            return {"late": self._is_late(at, self.due)} | again
         return {}
 
     def readers(self) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""Importing an old register: read, mapped and checked here, then sent to a service over HTTP."""
