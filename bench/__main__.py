@@ -1,11 +1,22 @@
-"""All measurements, one after the other."""
+"""All measurements one after the other, or those that are named: ``python -m bench replay appeals``."""
 
-from bench import append, replay, signing
+import sys
 
-for name, measurement in (
-    ("(a) append", append.main),
-    ("(b) signing over HTTP", signing.main),
-    ("(c) replay and rebuild", replay.main),
-):
-    print(f"\n== {name}", flush=True)
-    measurement()
+from bench import appeals, append, replay, signing
+
+MEASUREMENTS = {
+    "append": ("(a) append", append.main),
+    "signing": ("(b) signing over HTTP", signing.main),
+    "replay": ("(c) replay and rebuild", replay.main),
+    "appeals": ("(d) appeals", appeals.main),
+}
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or list(MEASUREMENTS)
+    for name in wanted:
+        if name not in MEASUREMENTS:
+            sys.exit(f"There is no measurement {name!r}: choose from {', '.join(MEASUREMENTS)}.")
+    for name in wanted:
+        title, measurement = MEASUREMENTS[name]
+        print(f"\n== {title}", flush=True)
+        measurement()

@@ -14,15 +14,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api import (
+    appeals,
+    bulk,
     citizens,
     commands,
     entries,
+    exports,
     feed,
     health,
+    imports,
     log,
     meanings,
     organisations,
+    oversight,
     petitions,
+    queues,
+    register,
     signing,
     streams,
 )
@@ -31,18 +38,23 @@ from api.middleware import BodyLimit, Cors, Head, Observed
 from api.openapi import complete
 from api.problems import on_database_error, on_error, on_http_error, on_validation_error
 from api.service import Parts, Service
+from api.webhooks import routes as webhooks
 from ledger.errors import AiqynError
 
 TAGS = [
     {"name": "petitions", "description": "Petitions, their numbers and their signatures, for everybody."},
     {"name": "citizens", "description": "Filing, signing and taking back, by electronic signature alone."},
+    {"name": "appeals", "description": "The one window: turning to a body, and following what it does."},
+    {"name": "oversight", "description": "Figures over appeals: what councils and everybody may ask."},
     {"name": "organisations", "description": "Institutions: who they are, and the events that they post."},
+    {"name": "webhooks", "description": "Messages to the systems of organisations, signed and retried."},
     {"name": "log", "description": "The ledger itself: entries, proofs, tiles, and a feed of events."},
     {"name": "operation", "description": "For those who run the service."},
 ]
 ROUTERS = (
     petitions.router, citizens.router, commands.router, organisations.router, streams.router,
-    entries.router, feed.router, health.router, meanings.router,
+    appeals.router, queues.router, register.router, bulk.router, imports.router, exports.router,
+    entries.router, feed.router, health.router, meanings.router, webhooks.router, oversight.router,
 )  # fmt: skip
 PLAIN = (signing.ROUTE, *log.ROUTES)
 

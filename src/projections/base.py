@@ -88,6 +88,9 @@ class Projection(ABC):
     version: ClassVar[int]
     """Grows when the same events give other rows: the tables must then be rebuilt."""
     tables: ClassVar[tuple[Table, ...]]
+    private: ClassVar[bool] = False
+    """Its rows do not follow from entries alone: it is rebuilt and verified like any other, where the rest is
+    that it is folded from, and its digest is never published."""
 
     @abstractmethod
     def project(self, cursor: Cursor[Any], batch: Batch) -> None:

@@ -12,12 +12,14 @@ It is the SHA-256 over this text in UTF-8, for the projection's tables in the or
 - each line ends with a line feed.
 
 The rows follow from entries alone: no disclosed text is in them, and nothing about the machine that folded.
+The exception are private projections, whose digests compare tables of one installation and are never
+published: see :func:`published`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -45,6 +47,11 @@ class Difference(msgspec.Struct, frozen=True):
     live: str | None
     """The row as it is digested; None where the live table has no more rows."""
     rebuilt: str | None
+
+
+def published(projections: Iterable[Projection]) -> tuple[Projection, ...]:
+    """Those whose digest anybody who has the entries can compare."""
+    return tuple(projection for projection in projections if not projection.private)
 
 
 def digest(connection: Connection[Any], projection: Projection) -> Digest:
