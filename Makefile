@@ -9,7 +9,7 @@ FIND_PYTHON := for python in $(PYTHON) python3 python3.14 python3.13 python3.12 
 .DEFAULT_GOAL := help
 .PHONY: demo test serve lint bench clean help
 
-demo: $(INSTALLED) ## Watch one petition from its first word to its audited count (ARGS=--exit ends after it)
+demo: $(INSTALLED) ## Watch a petition to its audited count, and a month of appeals (ARGS=--exit ends after it)
 	$(VENV)/bin/aiqyn demo $(ARGS)
 
 test: $(INSTALLED) ## Run every test (ARGS="-k name" for some)
@@ -24,7 +24,7 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(INSTALLED) ## Measure appends, signatures over HTTP and rebuilds on this machine
+bench: $(INSTALLED) ## Measure appends, signatures over HTTP, rebuilds and appeals on this machine
 	$(VENV)/bin/python -m bench $(ARGS)
 
 clean: ## Remove what was built, .venv too; data in AIQYN_HOME stays
