@@ -1,10 +1,10 @@
 """100,000 appeals of 2,000 bodies: how fast they are folded, and what a body and a council wait for.
 
 The ledger holds a year of lawful lives (see :mod:`bench.appeal_lives`), each event sealed with a key that
-its issuer registered, appended in groups through the sequencer. Then all projections are folded, one worker of
-the service answers on loopback with its clock at the end of that year, and one client asks one question after
-the other over a keep-alive connection. The yardstick of the same run is ``/healthz``, which asks the database
-nothing, and one organisation, which is one look-up. At the end everything is rebuilt and compared.
+its issuer registered, appended in groups through the sequencer. Then all projections are folded, one worker
+of the service answers on loopback with its clock at the end of that year, and one client asks one question
+after the other over a keep-alive connection. The yardstick of the same run is ``/healthz``, which asks the
+database nothing, and one organisation, which is one look-up. At the end everything is rebuilt and compared.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 from api import tokens
@@ -68,7 +69,7 @@ async def write(parts: Parts) -> int:
         seeds = parts.keys.gateway.seed(), parts.keys.clock.seed()
         happenings = in_order(lives(APPEALS, bodies(BODIES), YEAR))
         position = 0
-        with ProcessPoolExecutor() as sealers:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as sealers:
             waiting = [loop.run_in_executor(sealers, sealed, *seeds, g) for g in _groups(happenings, 4)]
             while waiting:
                 group = await waiting.pop(0)

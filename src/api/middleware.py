@@ -29,7 +29,7 @@ BODY_LIMITS = {
 }
 """Bytes that some calls take, where that is more than the setting: they read many commands at once."""
 _READS = ("GET", "HEAD", "OPTIONS")
-_EXPOSED = b"ETag, Location, Retry-After"
+_EXPOSED = b"ETag, Location, Retry-After, Link, Aiqyn-As-Of"
 _ALLOWED = b"If-None-Match, Last-Event-ID, Accept, Cache-Control"
 
 

@@ -48,7 +48,7 @@ FIGURES = (
     Column("p90_days"),
     Column("suppressed", "flag"),
 )
-SORTED_BY = frozenset({*NAMES, "late_share", "median_days", "p90_days", "key"})
+SORTED_BY = frozenset({*NAMES, "late_share", "median_days", "p90_days"})
 MEASURED: dict[Worsening, str] = {
     "late_share": "Growth of the part of the answers that came late, of those whose term is known.",
     "median_days": "Growth of the median of the calendar days from registration to answer.",
@@ -56,8 +56,8 @@ MEASURED: dict[Worsening, str] = {
 
 
 def _order(value: object) -> object:
-    if isinstance(value, str) and value.removeprefix("-") not in SORTED_BY:
-        raise ValueError(f"must be key, or a number of the table: {', '.join(NAMES)}, …")
+    if isinstance(value, str) and value != "key" and value.removeprefix("-") not in SORTED_BY:
+        raise ValueError("must be key, or a number of the table, with - in front for the largest first")
     return value
 
 
@@ -358,32 +358,26 @@ def _names(names: dict[str, oversight.Names], body: str) -> tuple[str | None, st
 def _page(lines: Sequence[Line], sort: str, cursor: str | None, limit: int) -> tuple[list[Line], str | None]:
     """The lines behind a cursor, in order, and the cursor of what follows. Raises ``CursorInvalidError``."""
     name = sort.removeprefix("-")
-    sign = -1 if sort.startswith("-") else 1
+    falls = sort.startswith("-")
 
-    def place(value: float | str | None, key: str) -> tuple[bool, float, str]:
-        return value is None, sign * value if isinstance(value, (int, float)) else 0, key
+    def place(value: float | None, key: str) -> tuple[bool, float, str]:
+        return value is None, -(value or 0) if falls else value or 0, key
 
     def placed(line: Line) -> tuple[bool, float, str]:
         return place(_value(line, name), line.key)
 
     ordered = sorted(lines, key=placed)
-    if sort == "-key":
-        ordered.reverse()
     if cursor is not None:
-        value, key = _parse(cursor, sort)
-        after = place(value, key)
-        if sort == "-key":
-            ordered = [line for line in ordered if line.key < key]
-        else:
-            ordered = [line for line in ordered if placed(line) > after]
+        after = place(*_parse(cursor, sort))
+        ordered = [line for line in ordered if placed(line) > after]
     page = ordered[:limit]
     if len(ordered) <= limit:
         return page, None
-    last = [sort, _value(page[-1], name), page[-1].key]
-    return page, b64url(msgspec.json.encode(last))
+    return page, b64url(msgspec.json.encode([sort, _value(page[-1], name), page[-1].key]))
 
 
 def _value(line: Line, name: str) -> float | None:
+    """What a line is sorted by, before its key."""
     if name == "key":
         return 0
     found: float | None = getattr(line, name) if name in _DERIVED else line[name]

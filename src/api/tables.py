@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -104,9 +104,14 @@ def to_csv(table: Table) -> bytes:
     """With the position in a column of its own, the last one."""
     written = io.StringIO(newline="")
     writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow([column.name for column in table.columns] + ["as_of"])
+    writer.writerow([*(column.name for column in table.columns), "as_of"])
+    written_as = [(i, _CELLS[column.kind]) for i, column in enumerate(table.columns) if column.kind in _CELLS]
     for row in table.rows:
-        writer.writerow([_cell(value) for value in row] + [table.as_of])
+        cells = [*row, table.as_of]
+        for index, text_of in written_as:
+            if cells[index] is not None:
+                cells[index] = text_of(cells[index])
+        writer.writerow(cells)
     return written.getvalue().encode()
 
 
@@ -134,20 +139,20 @@ def to_parquet(table: Table, about: Mapping[str, str]) -> bytes:
     return written.getvalue()
 
 
-def _cell(value: Any) -> Any:  # noqa: ANN401 - of any column
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"'{value}" if value.startswith(_RISKY) else value
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
-        case _:
-            return value
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(_RISKY) else text
+
+
+def _instant(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_CELLS: dict[Kind, Callable[[Any], str]] = {
+    "text": _safe,
+    "flag": lambda flag: "true" if flag else "false",
+    "time": _instant,
+}
+"""How values of a kind are written in CSV; the others as they are, and None as nothing."""
 
 
 def _weight(parameters: Iterable[str]) -> float:
