@@ -6,7 +6,8 @@ SET LOCAL ROLE aiqyn_service;
 
 -- --- terms: what is due when, for whom ------------------------------------------------------------------------
 
--- An appeal as far as terms and queues follow from it.
+-- An appeal as far as terms and queues follow from it. The register below keeps the same of each appeal, and more:
+-- so the two are folded, rebuilt and stopped by a fault each by itself, and the clock never waits for the register.
 CREATE TABLE projections.cases (
     stream              text        COLLATE "C" PRIMARY KEY,
     n                   bigint      NOT NULL CHECK (n >= 1),         -- of the last event: the stream's version
@@ -140,7 +141,6 @@ CREATE INDEX appeals_by_day ON projections.appeals (registered_on, submitted_pos
 CREATE TABLE projections.concerns (
     body      text   COLLATE "C" NOT NULL,
     position  bigint NOT NULL,
-    stream    text   COLLATE "C" NOT NULL,
     PRIMARY KEY (body, position)
 );
 CREATE INDEX concerns_by_position ON projections.concerns (position);

@@ -19,6 +19,7 @@ from ledger.events import (
     Applicant,
     Category,
     DisclosureRead,
+    Instant,
     Language,
     ReadingPurpose,
     Region,
@@ -164,7 +165,7 @@ class CabinetRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A person's signature over the statement that opens the cabinet."""
 
     form: Uuid
-    at: datetime
+    at: Instant
     cms: Cms
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import uuid
 from typing import Annotated, Any
 
@@ -39,11 +40,14 @@ from api.appeal_shapes import (
 )
 from api.citizens import READING_ERRORS, SIGNATURE_ERRORS, record
 from api.codec import JSON, NEVER, answer, created, decode, media_type, require_json
+from api.commands import explained
 from api.idempotency import command_id
 from api.openapi import describe
-from api.service import Service, service_of
+from api.problems import RequestError
+from api.service import Service, authenticated, service_of
 from api.shapes import ReceiptDocument, RecordedDocument
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
+from api.streaming import Slots
+from api.tokens import TokenInvalidError, TokenMissingError
 from ledger.appeals import (
     CabinetStaleError,
     Case,
@@ -56,26 +60,46 @@ from ledger.appeals import (
 )
 from ledger.application import InvalidCommandError, NotFoundError
 from ledger.attachments import MEDIA_TYPES, Attachment, AttachmentRefusedError, AttachmentUnknownError
+from ledger.context import UnknownBodyError
 from ledger.domain import appeal_wording, wording
 from ledger.domain.aggregate import NotAllowedError
 from ledger.domain.appeal import TermPassedError, appeal_stream, talon_number
 from ledger.domain.terms import NoTermError
 from ledger.eds.errors import IinInvalidError
+from ledger.errors import AiqynError
 from ledger.keys import UnauthorisedIssuerError
 from ledger.store.append import StreamConflictError
 from projections import cabinet
 
+MAX_UPLOADS = 8
+"""Of one process at a time: each holds a whole file in memory, and a connection of its own to store it."""
+MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 10 * 2**30
+"""Files that no step has taken up yet, of all processes together: anybody may send them."""
+
 router = APIRouter(tags=["appeals"])
 
 _FILING_ERRORS = (
-    *READING_ERRORS, wording.UnreadableTextError, NotAllowedError, NoTermError, InvalidCommandError,
-    AttachmentRefusedError, AttachmentUnknownError,
+    *READING_ERRORS, wording.UnreadableTextError, UnknownBodyError, NotAllowedError, NoTermError,
+    InvalidCommandError, AttachmentRefusedError, AttachmentUnknownError,
 )  # fmt: skip
 _TOKEN_ERRORS = (TokenMissingError, TokenInvalidError, UnauthorisedIssuerError)
 _ACT_ERRORS = (
     *READING_ERRORS, NotFoundError, NotAllowedError, TermPassedError, StreamConflictError,
     wording.UnreadableTextError, InvalidCommandError, AttachmentRefusedError, AttachmentUnknownError,
 )  # fmt: skip
+
+
+class UploadsFullError(AiqynError):
+    """This process takes as many uploads as it can; a later try may have room."""
+
+    code = "uploads-full"
+    title = "There is no room for another upload now"
+
+
+_slots = Slots(
+    MAX_UPLOADS, lambda: UploadsFullError("Too many files come at once: send it again a little later.")
+)
 
 
 def _number(value: object) -> object:
@@ -114,20 +138,38 @@ ReadingId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{16}$", examples=["b3Rl2Q
         gives=AttachmentDocument,
         example=examples.ATTACHMENT,
         takes={kind: ({"type": "string", "format": "binary"}, "the file") for kind in MEDIA_TYPES},
-        errors=[AttachmentRefusedError, *READING_ERRORS],
+        errors=[AttachmentRefusedError, UploadsFullError, *READING_ERRORS],
     ),
 )
 async def upload(request: Request) -> Response:
     """Seal a file and store it."""
     service = service_of(request)
-    content = await request.body()
-    file, sealed = await asyncio.to_thread(service.appeals.upload, content, media_type(request))
-    async with service.writing() as connection:
-        await connection.execute(
-            "INSERT INTO ledger.attachments (id, sealed, uploaded_at) VALUES (%s, %s, %s)",
-            [file.id, sealed, service.ledger.now()],
-        )
+    _slots.take()
+    try:
+        await _require_room(service)
+        content = await request.body()
+        file, sealed = await asyncio.to_thread(service.appeals.upload, content, media_type(request))
+        async with service.writing() as connection:
+            await connection.execute(
+                "INSERT INTO ledger.attachments (id, sealed, uploaded_at) VALUES (%s, %s, %s)",
+                [file.id, sealed, service.ledger.now()],
+            )
+    finally:
+        _slots.give_back()
     return created(file, f"/v1/attachments/{file.id}")
+
+
+async def _require_room(service: Service) -> None:
+    """Raises :class:`UploadsFullError`, or whoever likes could fill the ledger's disk."""
+    async with service.pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT count(*), coalesce(sum(octet_length(sealed)), 0) FROM"
+            " (SELECT sealed FROM ledger.attachments WHERE position IS NULL LIMIT %s) waiting",
+            [MAX_WAITING],
+        )
+        files, size = await cursor.fetchone() or (0, 0)
+    if files >= MAX_WAITING or size >= MAX_WAITING_BYTES:
+        raise UploadsFullError("Too many files wait for a step to take them up: send it again in some hours.")
 
 
 # --- turning to a body -------------------------------------------------------------------------------
@@ -199,7 +241,7 @@ async def submit(request: Request) -> Response:
 async def take_down(request: Request) -> Response:
     """Register an appeal for somebody who came in person."""
     require_json(request)
-    service, office = await _office(request)
+    service, office = await authenticated(request)
     body = await request.body()
     asked = decode(body, TakenDownRequest)
     command = command_id(request, body, office)
@@ -297,7 +339,7 @@ async def act(request: Request, stream: AppealStream) -> Response:
     work = service.appeals.act(
         stream, asked.act, asked.form, asked.text, asked.attachments, asked.cms, command=command
     )
-    return await record(service, command, work)
+    return await record(service, command, explained(service, stream, work))
 
 
 @router.post(
@@ -316,14 +358,14 @@ async def act(request: Request, stream: AppealStream) -> Response:
 async def act_for(request: Request, stream: AppealStream) -> Response:
     """Record a visitor's step."""
     require_json(request)
-    service, office = await _office(request)
+    service, office = await authenticated(request)
     body = await request.body()
     asked = decode(body, VisitorActRequest)
     command = command_id(request, body, office)
     work = service.appeals.act_for(
         office, stream, asked.code, asked.act, asked.text, asked.attachments, command=command
     )
-    return await record(service, command, work)
+    return await record(service, command, explained(service, stream, work))
 
 
 # --- one's own cases ----------------------------------------------------------------------------------
@@ -371,7 +413,9 @@ async def open_cabinet(request: Request) -> Response:
         found = await cabinet.of(connection, person)
     cases = []
     for item in found.items:
-        if item.stream.startswith("appeal/"):
+        if not item.stream.startswith("appeal/"):
+            continue
+        with contextlib.suppress(NotTheApplicantError):  # what was erased is nobody's
             case = await service.appeals.cabinet_case(item.stream, person)
             cases.append(CabinetCase(item.role, await _case(service, case, applicant=True)))
     return answer(request, CabinetDocument(tuple(cases), found.as_of), cache=NEVER)
@@ -397,7 +441,7 @@ async def open_cabinet(request: Request) -> Response:
 async def read(request: Request, stream: AppealStream) -> Response:
     """Record a reading and show what was asked for."""
     require_json(request)
-    service, office = await _office(request)
+    service, office = await authenticated(request)
     body = await request.body()
     asked = decode(body, ReadingRequest)
     command = command_id(request, body, office)
@@ -418,24 +462,18 @@ async def read(request: Request, stream: AppealStream) -> Response:
         "For whoever recorded the reading, within an hour of it: the bytes, as they were uploaded.",
         media_type="application/octet-stream",
         example="the file",
-        errors=[*_TOKEN_ERRORS, NotFoundError, NotAReaderError],
+        errors=[RequestError, *_TOKEN_ERRORS, NotFoundError, NotAReaderError],
         secured=True,
     ),
 )
 async def read_file(request: Request, stream: AppealStream, reading: ReadingId, sha256: FileHash) -> Response:
     """A file, to an official."""
-    service, office = await _office(request)
+    service, office = await authenticated(request)
     case = await service.appeals.reopen(office, stream, reading)
     return await _file(service, case.file(sha256))
 
 
 # --- what they share -----------------------------------------------------------------------------------
-
-
-async def _office(request: Request) -> tuple[Service, str]:
-    service = service_of(request)
-    async with service.pool.connection() as connection:
-        return service, await organisation_of(connection, request)
 
 
 def _filing(asked: AppealStatementRequest | TakenDownRequest) -> Filing:

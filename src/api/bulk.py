@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -16,11 +18,12 @@ from api import ndjson
 from api.appeal_examples import BULK_ANSWER, BULK_REQUEST
 from api.citizens import READING_ERRORS
 from api.codec import decode, media_type
-from api.commands import explained
-from api.openapi import describe
+from api.commands import explain, explained, named_stream
+from api.openapi import IDEMPOTENCY_KEY, describe
 from api.problems import MediaTypeError, RequestError
-from api.service import Service, service_of
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
+from api.service import Service, authenticated
+from api.tokens import TokenInvalidError, TokenMissingError
+from ledger.application import Recorded
 from ledger.errors import AiqynError
 from ledger.events import Stream
 from ledger.statement import open_event, split_presentation
@@ -58,30 +61,32 @@ class BulkLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _slots = ndjson.Slots(MAX_REQUESTS, lambda: BulkFullError("Too many bulk requests at once: repeat it later."))
 
 
-@router.post(
-    PATH,
-    **describe(
-        "Post many events",
-        f"""Up to {ndjson.MAX_LINES} lines, each a JSON object as `POST /v1/events` takes it, with the version
-        `expected` and an idempotency `key` of its own; or with `event`, an event sealed with the
-        organisation's own key. Lines about the same stream are taken in order, others side by side. Each line
-        has its answer, in order: `201` with what was recorded, or its own problem, which names what is
-        allowed next. A line that is refused changes nothing, and the others go on.""",
-        gives={"type": "string"},
-        media_type=ndjson.NDJSON,
-        example=BULK_ANSWER,
-        takes={ndjson.NDJSON: (BulkLine, BULK_REQUEST)},
-        errors=[*READING_ERRORS, TokenMissingError, TokenInvalidError, BulkFullError],
-        secured=True,
-    ),
+_DESCRIBED = describe(
+    "Post many events",
+    f"""Up to {ndjson.MAX_LINES} lines, each a JSON object as `POST /v1/events` takes it, with the version
+    `expected` and an idempotency `key` of its own; or with `event`, an event sealed with the
+    organisation's own key. Lines about the same stream are taken in order, others side by side. Each line
+    has its answer, in order: `201` with what was recorded, or its own problem, which names what is
+    allowed next. A line that is refused changes nothing, and the others go on.""",
+    gives={"type": "string"},
+    media_type=ndjson.NDJSON,
+    example=BULK_ANSWER,
+    takes={ndjson.NDJSON: (BulkLine, BULK_REQUEST)},
+    errors=[*READING_ERRORS, TokenMissingError, TokenInvalidError, BulkFullError],
+    secured=True,
 )
+_DESCRIBED["responses"].pop(304, None)
+_DESCRIBED["openapi_extra"]["parameters"] = [
+    {**IDEMPOTENCY_KEY, "description": "Not looked at: each line has a `key` of its own."}
+]
+
+
+@router.post(PATH, **_DESCRIBED)
 async def post_bulk(request: Request) -> Response:
     """Record line by line."""
     if media_type(request) != ndjson.NDJSON:
         raise MediaTypeError(f"Send the lines as {ndjson.NDJSON}.")
-    service = service_of(request)
-    async with service.pool.connection() as connection:
-        organisation = await organisation_of(connection, request)
+    service, organisation = await authenticated(request)
     _slots.take()
     try:
         body = await request.body()
@@ -101,29 +106,13 @@ class _Lines:
 
     async def record(self, line: bytes) -> dict[str, Any]:
         """What one line brought about."""
-        asked = decode(line, BulkLine)
-        ledger = self._service.ledger
-        command = None
-        if asked.key is not None:
-            command = CommandId(self._organisation, asked.key, hashlib.sha256(line).digest())
-        if asked.event is not None:
-            if asked.stream is not None or asked.type is not None or asked.data or asked.disclosures:
-                raise RequestError("A line has an event that is sealed, or a stream with a type; not both.")
-            sealed = open_event(split_presentation(asked.event)[0])
-            if sealed.iss != self._organisation:
-                raise RequestError(f"The token is that of {self._organisation}; the event is {sealed.iss}'s.")
-            stream = sealed.stream
-            work = ledger.post(asked.event, expected=asked.expected, command=command)
-        elif asked.stream is not None and asked.type is not None:
-            stream = asked.stream
-            work = ledger.tell(
-                self._organisation, stream, asked.type, asked.data, asked.disclosures,
-                expected=asked.expected, command=command,
-            )  # fmt: skip
-        else:
-            raise RequestError("A line has a stream and a type, or an event that is sealed.")
+        try:
+            stream, command, work = self._read(line)
+        except AiqynError as error:
+            await explain(self._service, named_stream(line), error)
+            raise
         async with self._turns[stream]:
-            recorded = await explained(self._service, stream, ledger.once(command, work))
+            recorded = await explained(self._service, stream, self._service.ledger.once(command, work()))
         event = recorded.event
         return {
             "status": 201,
@@ -134,3 +123,27 @@ class _Lines:
             "time": event.at,
             "replayed": recorded.appended.repeated,
         }
+
+    def _read(self, line: bytes) -> tuple[str, CommandId | None, Callable[[], Awaitable[Recorded]]]:
+        """What a line is about, its identity, and what is to be done."""
+        asked = decode(line, BulkLine)
+        ledger = self._service.ledger
+        command = None
+        if asked.key is not None:
+            digest = ledger.vault.request(hashlib.sha256(line).digest())
+            command = CommandId(self._organisation, asked.key, digest)
+        if asked.event is not None:
+            if asked.stream is not None or asked.type is not None or asked.data or asked.disclosures:
+                raise RequestError("A line has an event that is sealed, or a stream with a type; not both.")
+            sealed = open_event(split_presentation(asked.event)[0])
+            if sealed.iss != self._organisation:
+                raise RequestError(f"The token is that of {self._organisation}; the event is {sealed.iss}'s.")
+            post = partial(ledger.post, asked.event, expected=asked.expected, command=command)
+            return sealed.stream, command, post
+        if asked.stream is None or asked.type is None:
+            raise RequestError("A line has a stream and a type, or an event that is sealed.")
+        tell = partial(
+            ledger.tell, self._organisation, asked.stream, asked.type, asked.data, asked.disclosures,
+            expected=asked.expected, command=command,
+        )  # fmt: skip
+        return asked.stream, command, tell

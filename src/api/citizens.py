@@ -11,9 +11,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api import examples
-from api.codec import NEVER, PetitionId, answer, created, decode, require_json, respond
+from api.codec import NEVER, answer, created, decode, require_json, respond
 from api.idempotency import IdempotencyKeyError, command_id
 from api.openapi import describe
+from api.parameters import PetitionId
 from api.problems import BodyTooLargeError, JsonInvalidError, MediaTypeError, RequestError
 from api.service import Service, service_of
 from api.shapes import (

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
-from fastapi import Path, Query
-from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.problems import JsonInvalidError, MediaTypeError, RequestError
-from ledger.application import NotFoundError
-from ledger.domain.wording import is_petition_id
 
 T = TypeVar("T")
 JSON = "application/json"
@@ -26,41 +21,8 @@ STEADY = "public, max-age=60"
 """For what hardly changes: an entry with its disclosures, which may be taken away."""
 NEVER = "no-store"
 """For commands, and for what one person alone asked."""
-
-MAX_POSITION = 2**63 - 1
-MAX_PAGE = 100
-
-
-def decimal(value: object) -> object:
-    """``value``, unless it is text that is no plain number: then :class:`ValueError`."""
-    # What int() accepts besides ("+1", " 1", "1_0", other scripts' digits) would give one page two names.
-    if isinstance(value, str) and re.fullmatch(r"0|[1-9][0-9]{0,18}", value, re.ASCII) is None:
-        raise ValueError("must be decimal digits without sign or leading zero")
-    return value
-
-
-def _petition(value: object) -> object:
-    if not isinstance(value, str) or not is_petition_id(value):
-        raise NotFoundError("There is no such petition: its id is a lower-case UUID.")
-    return value
-
-
-_Number = Annotated[int, BeforeValidator(decimal)]
-Position = Annotated[_Number, Path(ge=0, le=MAX_POSITION, description="Position of an entry in the log.")]
-Below = Annotated[
-    _Number | None,
-    Query(ge=0, le=MAX_POSITION, description="Only what stands at positions below this one."),
-]
-Limit = Annotated[_Number, Query(ge=1, le=MAX_PAGE, description="Length of the page.")]
-PetitionId = Annotated[
-    str,
-    BeforeValidator(_petition),
-    Path(
-        description="Lower-case UUID of the petition.",
-        json_schema_extra={"format": "uuid"},
-        examples=["6f1e9a52-8c1d-4b39-9a57-0d1f0f6f2a11"],
-    ),
-]
+PRIVATE = "private, no-cache"
+"""For what one organisation asks again and again: it may keep the answer, and asks whether it still holds."""
 
 
 def media_type(request: Request) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Awaitable
 from http import HTTPStatus
 
@@ -14,16 +15,18 @@ from api.citizens import READING_ERRORS, record
 from api.codec import JSON, decode, media_type
 from api.idempotency import PreconditionError, command_id, expected_version
 from api.openapi import describe
-from api.problems import MediaTypeError, status_of
-from api.service import Service, service_of
+from api.problems import MediaTypeError, RequestError, status_of
+from api.service import Service, authenticated, service_of
 from api.shapes import EventRequest, RecordedDocument
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
-from ledger.application import InvalidCommandError, Recorded
+from api.tokens import TokenInvalidError, TokenMissingError
+from ledger.application import InvalidCommandError, NotFoundError, Recorded
 from ledger.attachments import AttachmentRefusedError, AttachmentUnknownError
+from ledger.context import UnknownBodyError
 from ledger.domain.aggregate import NotAllowedError
 from ledger.domain.appeal import AnotherBodysAppealError, HearingMissingError, TermPassedError, WrongTermError
 from ledger.domain.petition import AnotherBodyError
 from ledger.domain.terms import NoTermError
+from ledger.domain.wording import UnreadableTextError
 from ledger.errors import AiqynError, FatalError
 from ledger.events import MalformedEventError, UnknownEventTypeError
 from ledger.keys import UnauthorisedIssuerError
@@ -33,6 +36,7 @@ from ledger.store.append import ClockSkewError, StreamConflictError
 router = APIRouter(tags=["organisations"])
 
 SD_JWT = "application/sd-jwt"
+_STREAM = re.compile(rb'"stream"\s{0,9}:\s{0,9}"([a-z]{1,20}(?:/[A-Za-z0-9_-]{1,200}){1,5})"')
 _DESCRIBED = describe(
     "Post an event",
     """Either plain JSON under a token (`Authorization: Bearer …`), which the gateway's key seals in the
@@ -51,7 +55,7 @@ _DESCRIBED = describe(
         *READING_ERRORS, PreconditionError, TokenMissingError, TokenInvalidError, UnauthorisedIssuerError,
         AnotherBodyError, AnotherBodysAppealError, NotAllowedError, HearingMissingError, TermPassedError,
         WrongTermError, StreamConflictError, AttachmentRefusedError, AttachmentUnknownError,
-        InvalidCommandError, NoTermError,
+        InvalidCommandError, NoTermError, NotFoundError, UnknownBodyError, UnreadableTextError,
         MalformedEventError, UnknownEventTypeError, SignatureInvalidError, DisclosureMismatchError,
         ClockSkewError,
     ],
@@ -72,11 +76,13 @@ async def post_event(request: Request) -> Response:
 
 
 async def _tell(request: Request) -> Response:
-    service = service_of(request)
-    async with service.pool.connection() as connection:
-        organisation = await organisation_of(connection, request)
+    service, organisation = await authenticated(request)
     body = await request.body()
-    asked = decode(body, EventRequest)
+    try:
+        asked = decode(body, EventRequest)
+    except RequestError as error:
+        await explain(service, named_stream(body), error)
+        raise
     command = command_id(request, body, organisation)
     work = service.ledger.tell(
         organisation,
@@ -108,13 +114,27 @@ async def explained(service: Service, stream: str, work: Awaitable[Recorded]) ->
     """What ``work`` records; a refusal also tells where the stream stands and what can happen to it next."""
     try:
         return await work
-    except FatalError:
-        raise
     except AiqynError as error:
-        if status_of(error) < HTTPStatus.INTERNAL_SERVER_ERROR:
-            with contextlib.suppress(AiqynError):
-                aggregate = await service.ledger.load(stream)
-                error.details.setdefault("state", aggregate.state)
-                error.details.setdefault("version", aggregate.version)
-                error.details.setdefault("allowed", aggregate.allowed())
+        await explain(service, stream, error)
         raise
+
+
+async def explain(service: Service, stream: str | None, error: AiqynError) -> None:
+    """Let a refusal say where ``stream`` stands and what can happen to it next."""
+    if (
+        stream is None
+        or isinstance(error, FatalError)
+        or status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR
+    ):
+        return
+    with contextlib.suppress(AiqynError):
+        aggregate = await service.ledger.load(stream)
+        error.details.setdefault("state", aggregate.state)
+        error.details.setdefault("version", aggregate.version)
+        error.details.setdefault("allowed", aggregate.allowed())
+
+
+def named_stream(body: bytes) -> str | None:
+    """The stream that a command names which cannot be read as one, if it names one."""
+    found = _STREAM.search(body)
+    return found[1].decode("ascii") if found else None

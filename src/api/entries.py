@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api import examples
-from api.codec import FRESH, STEADY, Position, answer
+from api.codec import FRESH, STEADY, answer
 from api.follower import Entry, read_entries
 from api.openapi import describe
+from api.parameters import Position
 from api.problems import RequestError
 from api.service import Service, service_of
 from api.shapes import EntryDocument, LogDocument, ReceiptDocument, opened

@@ -8,12 +8,11 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from api import examples
 from api.codec import NEVER
 from api.openapi import describe
+from api.parameters import Flag, Moment, organisation
 from api.problems import RequestError
 from api.service import service_of
 from api.streaming import Held, Slots
@@ -34,23 +33,14 @@ class ExportsFullError(AiqynError):
     title = "The service writes other event logs now"
 
 
-Body = Annotated[
-    str | None,
-    Query(
-        max_length=200,
-        pattern=r"^organisation/[A-Za-z0-9_-]+$",
-        description="Only appeals that lay with this organisation at some time.",
-        examples=[examples.BODY],
-    ),
-]
+Body = Annotated[str | None, organisation("Only appeals that lay with this organisation at some time.")]
 Since = Annotated[
-    AwareDatetime | None,
-    Query(description="Only appeals that began at this moment or later; with a zone."),
+    Moment | None, Query(description="Only appeals that began at this moment or later; with a zone.")
 ]
 Until = Annotated[
-    AwareDatetime | None, Query(description="Only appeals that began before this moment; with a zone.")
+    Moment | None, Query(description="Only appeals that began before this moment; with a zone.")
 ]
-Imported = Annotated[bool, Query(description="Only appeals taken over from old registers.")]
+Imported = Annotated[Flag, Query(description="Only appeals taken over from old registers.")]
 
 _ABOUT = """Whole appeals with all their events, as of one position, which stands in the log's own
     attributes with the root of the tree there. {}.
@@ -104,12 +94,8 @@ async def _export(
     request: Request, selection: Selection, write: Callable[[Snapshot], Iterator[bytes]], media_type: str
 ) -> Response:
     service = service_of(request)
-    _slots.take()
-    try:
+    with _slots.taken():
         snapshot = await to_thread.run_sync(Snapshot.open, service.ledger_url, selection)
-    except BaseException:
-        _slots.give_back()
-        raise
 
     def done() -> None:
         snapshot.close()

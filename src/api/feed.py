@@ -11,9 +11,9 @@ from pydantic import BeforeValidator
 from starlette.responses import Response, StreamingResponse
 
 from api import examples
-from api.codec import MAX_POSITION, decimal
 from api.follower import Follower
 from api.openapi import describe
+from api.parameters import MAX_POSITION, decimal
 from api.problems import RequestError
 from api.service import service_of
 from ledger.errors import AiqynError

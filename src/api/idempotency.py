@@ -50,7 +50,7 @@ def command_id(request: Request, body: bytes, scope: str) -> CommandId | None:
     for part in (request.method, request.scope["path"], query, *headers):
         asked.update(f"{len(part)}:{part}\n".encode())
     asked.update(body)
-    return CommandId(scope, key, asked.digest())
+    return CommandId(scope, key, request.app.state.service.ledger.vault.request(asked.digest()))
 
 
 def expected_version(request: Request) -> int | None:

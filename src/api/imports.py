@@ -15,9 +15,8 @@ from api.middleware import BODY_LIMITS
 from api.ndjson import MAX_LINES, NDJSON, answers
 from api.openapi import IDEMPOTENCY_KEY, describe
 from api.problems import MediaTypeError
-from api.service import service_of
+from api.service import authenticated
 from api.streaming import Slots
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
 from ledger.errors import AiqynError
 from ledger.imports import ImportConflictError, ImportDesk, ImportedCase, Result
 
@@ -81,12 +80,9 @@ _DESCRIBED = describe(
     example=_ndjson(*ANSWERS),
     media_type=NDJSON,
     takes={NDJSON: (ImportedCase, _ndjson(REQUEST))},
-    errors=[
-        *READING_ERRORS, TokenMissingError, TokenInvalidError, ImportConflictError, ImportsFullError,
-    ],
+    errors=[*READING_ERRORS, ImportConflictError, ImportsFullError],
     secured=True,
-)  # fmt: skip
-_DESCRIBED["responses"].pop(304, None)
+)
 _DESCRIBED["openapi_extra"]["parameters"] = [
     {**IDEMPOTENCY_KEY, "description": "Not needed, and not looked at: a case is known by its number."}
 ]
@@ -99,18 +95,12 @@ _slots = Slots(
 @router.post(PATH, **_DESCRIBED)
 async def import_cases(request: Request) -> Response:
     """Take cases over in the name of the body whose token it is."""
-    service = service_of(request)
     if media_type(request) != NDJSON:
         raise MediaTypeError(f"Send the cases as {NDJSON}: one JSON object in each line.")
-    async with service.pool.connection() as connection:
-        organisation = await organisation_of(connection, request)
-    _slots.take()
-    try:
+    service, organisation = await authenticated(request)
+    with _slots.taken():
         body = await request.body()
         await service.ledger.refresh()
-    except BaseException:
-        _slots.give_back()
-        raise
     desk = ImportDesk(service.ledger)
 
     async def take(line: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from api.problems import MEDIA_TYPE, STATUSES, InternalError, JsonInvalidError, Problem, meaning
+from api.tokens import TOKEN_ERRORS
 from ledger.errors import AiqynError
 from ledger.store.append import StoreUnavailableError
 
@@ -74,17 +75,18 @@ def describe(
     errors: Iterable[type[AiqynError]] = (),
     conflict: bool = False,
     secured: bool = False,
+    open_too: bool = False,
     parameters: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Arguments for a FastAPI route.
 
     ``takes``: media type → (shape, example) of the body. ``conflict``: If-Match is taken, 412 answered.
-    ``secured``: it takes an organisation's token.
+    ``secured``: it takes an organisation's token; ``open_too``: and is answered without one as well.
     """
     content = {"schema": schema_of({"type": "string"} if gives is None else gives), "example": example}
     answers: dict[int | str, dict[str, Any]] = {
         status: {"description": summary, "content": {media_type: content}},
-        **problems([*errors, *_ALWAYS]),
+        **problems([*errors, *(TOKEN_ERRORS if secured else ()), *_ALWAYS]),
     }
     if status == 200:
         answers[304] = {"description": "The client has this answer already (If-None-Match)."}
@@ -101,7 +103,7 @@ def describe(
         lost = _example("stream-conflict", 412)
         answers[412] = {"description": _DESCRIPTIONS[412], "content": {MEDIA_TYPE: _problems([lost])}}
     if secured:
-        extra["security"] = [{"token": []}]
+        extra["security"] = [{"token": []}, {}] if open_too else [{"token": []}]
     if parameters:
         extra["parameters"] = parameters
     return {
@@ -155,7 +157,9 @@ def complete(app: FastAPI, extra_paths: dict[str, dict[str, Any]]) -> dict[str, 
         routes=app.routes, tags=app.openapi_tags, license_info=app.license_info,
     )  # fmt: skip
     for operations in document["paths"].values():
-        for found in operations.values():
+        for method, found in operations.items():
+            if method != "get":
+                found["responses"].pop("304", None)
             # Pydantic's form of a refused parameter is not what we answer.
             if MEDIA_TYPE not in found["responses"].get("422", {}).get("content", {MEDIA_TYPE: 0}):
                 del found["responses"]["422"]

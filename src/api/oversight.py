@@ -12,19 +12,19 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from psycopg import AsyncConnection
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api import oversight_shapes as shapes
 from api.appeals import AppealStream
-from api.codec import decimal
 from api.openapi import describe
+from api.parameters import Cursor, Number, Slug, organisation
 from api.problems import RequestError
 from api.service import service_of
 from api.tables import MEDIA_TYPES, Column, Format, Table, chosen, send
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
+from api.tokens import organisation_of
 from ledger.application import NotFoundError
 from ledger.domain.appeal import talon_number
 from ledger.domain.calendar import ALMATY
@@ -32,9 +32,10 @@ from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
 from ledger.events import AppealKind, Category, Channel, Region
 from projections import appeal_trail, organisations, oversight
-from projections.oversight import BreakdownUnknownError, CouncilsOnlyError, Kept, Line, Question, Worsening
+from projections.appeal_case import Origin
+from projections.base import CursorInvalidError
+from projections.oversight import BreakdownUnknownError, CouncilsOnlyError, Line, Question, Worsening
 from projections.oversight_stays import NAMES
-from projections.queues import CursorInvalidError
 from projections.suppression import LEAST
 
 router = APIRouter(tags=["oversight"])
@@ -61,7 +62,6 @@ def _order(value: object) -> object:
     return value
 
 
-_Number = Annotated[int, BeforeValidator(decimal)]
 Period = Annotated[
     str,
     Query(
@@ -91,8 +91,9 @@ def _describe(
     **options: Any,  # noqa: ANN401 - as describe takes
 ) -> dict[str, Any]:
     told = [inspect.cleandoc(text), f"{_FILES} {_HELD_BACK}" if figures else _FILES]
-    tokens = [TokenMissingError, TokenInvalidError] if figures else []
-    described = describe(summary, "\n\n".join(told), errors=[RequestError, *tokens, *errors], **options)
+    described = describe(
+        summary, "\n\n".join(told), errors=[RequestError, *errors], secured=figures, open_too=True, **options
+    )
     binary = {"type": "string", "format": "binary"}
     described["responses"][200]["content"] |= {
         MEDIA_TYPES["csv"].partition(";")[0]: {"schema": {"type": "string"}, "example": shapes.CSV},
@@ -103,8 +104,6 @@ def _describe(
             "description": "Position that the numbers stand at.", "schema": {"type": "integer"},
         }
     }  # fmt: skip
-    if figures:
-        described["openapi_extra"] = {**(described["openapi_extra"] or {}), "security": [{"token": []}, {}]}
     return described
 
 
@@ -125,15 +124,7 @@ async def count_appeals(
     request: Request,
     period: Period,
     by: Annotated[By, Query(description="What each line is about.")] = "body",
-    body: Annotated[
-        str | None,
-        Query(
-            max_length=200,
-            pattern=r"^organisation/[A-Za-z0-9_-]+$",
-            description="Only appeals with this organisation.",
-            examples=["organisation/village"],
-        ),
-    ] = None,
+    body: Annotated[str | None, organisation("Only appeals with this organisation.")] = None,
     kind: Annotated[AppealKind | None, Query(description="Only appeals of this kind.")] = None,
     category: Annotated[Category | None, Query(description="Only appeals about this.")] = None,
     region: Annotated[
@@ -141,7 +132,7 @@ async def count_appeals(
     ] = None,
     channel: Annotated[Channel | None, Query(description="Only appeals that came this way.")] = None,
     origin: Annotated[
-        Literal["filed", "split", "imported"] | None,
+        Origin | None,
         Query(description="Only appeals that were filed here, split off another one, or imported."),
     ] = None,
     sort: Annotated[
@@ -149,10 +140,8 @@ async def count_appeals(
         BeforeValidator(_order),
         Query(description="A number, or `key`; `-` in front puts the largest first. Nulls come last."),
     ] = "key",
-    limit: Annotated[_Number | None, Query(ge=1, le=MAX_LINES, description="Lines on a page.")] = None,
-    cursor: Annotated[
-        str | None, Query(max_length=500, description="`next` of the page before, as it is.")
-    ] = None,
+    limit: Annotated[Number | None, Query(ge=1, le=MAX_LINES, description="Lines on a page.")] = None,
+    cursor: Cursor = None,
     asked: AskedFormat = None,
 ) -> Response:
     """A table of figures."""
@@ -161,9 +150,10 @@ async def count_appeals(
     named = {name: str(value) for name, value in asked_for.items() if value is not None}
     where = ({} if body is None else {"body": body}) | named
     question = Question(period, by, body, tuple(named.items()))  # type: ignore[arg-type]  # names of dimensions
-    async with service_of(request).snapshot() as connection:
+    service = service_of(request)
+    async with service.snapshot() as connection:
         council = await _is_council(connection, request)
-        found = await oversight.figures(connection, question, council=council, kept=_kept(request))
+        found = await oversight.figures(connection, question, council=council, kept=service.figures)
         size = limit or (100 if format_ == "json" else MAX_LINES)
         lines, following = _page(found.lines, sort, cursor, size)
         names = await oversight.names(connection, [line.key for line in lines] if by == "body" else [])
@@ -192,10 +182,7 @@ async def count_appeals(
 )
 async def read_body(
     request: Request,
-    slug: Annotated[
-        str,
-        Path(pattern=r"^[A-Za-z0-9_-]{1,100}$", description="Behind `organisation/`.", examples=["village"]),
-    ],
+    slug: Slug,
     period: Annotated[
         str | None, Query(pattern=r"^[0-9]{4}$", description="A year; the current one by default.")
     ] = None,
@@ -211,7 +198,7 @@ async def read_body(
         names = await oversight.names(connection, [body])
         if body not in names:
             raise NotFoundError(f"There is no organisation {slug!r}.")
-        found = await oversight.of_body(connection, body, year, council=council, kept=_kept(request))
+        found = await oversight.of_body(connection, body, year, council=council, kept=service.figures)
     table = _table("month", found.lines, {}, found.as_of)
     document = {
         "body": body, "name_kk": names[body].name_kk, "name_ru": names[body].name_ru, "period": year,
@@ -240,16 +227,17 @@ async def read_worsening(
     request: Request,
     period: Period,
     measure: Annotated[Worsening, Query(description="What grew.")] = "late_share",
-    min_cases: Annotated[_Number, Query(ge=LEAST, le=10**6, description="Answers in each period.")] = 20,
-    limit: Annotated[_Number, Query(ge=1, le=MAX_LINES, description="Lines at most.")] = 50,
+    min_cases: Annotated[Number, Query(ge=LEAST, le=10**6, description="Answers in each period.")] = 20,
+    limit: Annotated[Number, Query(ge=1, le=MAX_LINES, description="Lines at most.")] = 50,
     asked: AskedFormat = None,
 ) -> Response:
     """Which bodies get worse."""
     format_ = chosen(request, asked)
-    async with service_of(request).snapshot() as connection:
+    service = service_of(request)
+    async with service.snapshot() as connection:
         council = await _is_council(connection, request)
         found = await oversight.worsening(
-            connection, period, measure, min_cases, council=council, kept=_kept(request)
+            connection, period, measure, min_cases, council=council, kept=service.figures
         )
         items = found.items[:limit]
         names = await oversight.names(connection, [item.body for item in items])
@@ -322,15 +310,6 @@ async def _is_council(connection: AsyncConnection[Any], request: Request) -> boo
     return found is not None and found.kind == "council"
 
 
-def _kept(request: Request) -> Kept:
-    """What this process keeps of its last answers to everybody."""
-    state = request.app.state
-    if not hasattr(state, "oversight"):
-        state.oversight = Kept()
-    found: Kept = state.oversight
-    return found
-
-
 # --- lines, pages, tables -----------------------------------------------------------------------------
 
 
@@ -395,7 +374,5 @@ def _parse(cursor: str, sort: str) -> tuple[float | None, str]:
         if order != sort:
             raise ValueError
     except (ValueError, msgspec.MsgspecError):
-        raise CursorInvalidError(
-            "This is no cursor of a page in this order: take `next` of the page before as it is."
-        ) from None
+        raise CursorInvalidError from None
     return value, key

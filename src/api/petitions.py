@@ -9,8 +9,9 @@ from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from api import examples
-from api.codec import Below, Limit, PetitionId, answer
+from api.codec import answer
 from api.openapi import describe
+from api.parameters import Below, Limit, PetitionId, organisation
 from api.problems import RequestError
 from api.service import service_of
 from api.shapes import Growth, PetitionDocument, PetitionPage, SignaturePage, TrailDocument
@@ -22,15 +23,7 @@ from projections import petitions, signatures
 router = APIRouter(tags=["petitions"])
 
 States = Annotated[list[petitions.State] | None, Query(description="Only petitions in one of these states.")]
-Body = Annotated[
-    str | None,
-    Query(
-        max_length=200,
-        pattern=r"^organisation/[A-Za-z0-9_-]+$",
-        description="Only petitions addressed to this organisation.",
-        examples=[examples.BODY],
-    ),
-]
+Body = Annotated[str | None, organisation("Only petitions addressed to this organisation.")]
 
 
 @router.get(

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from psycopg import AsyncConnection
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api import queue_examples as examples
-from api.codec import MAX_POSITION, Limit, answer, decimal
+from api.codec import PRIVATE, answer
 from api.feed import FeedFullError
 from api.openapi import describe
+from api.parameters import MAX_POSITION, Cursor, Flag, Limit, Moment, Number, Slug, decimal
 from api.problems import RequestError
 from api.service import service_of
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
-from api.waiting import Waiting
+from api.tokens import organisation_of
 from ledger.errors import AiqynError
 from ledger.events import AppealKind
 from projections import appeals, queues, terms
 from projections.appeal_case import State
-from projections.queues import CursorInvalidError
+from projections.base import CursorInvalidError
 
 router = APIRouter(tags=["appeals"])
 
-PRIVATE = "private, no-cache"
-"""A client may keep it, and asks each time whether it is still so."""
 MAX_FEED = 1000
 """Events on one page of an organisation's feed."""
 MAX_WAIT_SECONDS = 25
 MAX_WAITING = 1000
 """Requests of one process that wait for something to happen."""
-_TOKEN_ERRORS: tuple[type[AiqynError], ...] = (TokenMissingError, TokenInvalidError)
 
 
 class AnothersFeedError(AiqynError):
@@ -43,14 +38,6 @@ class AnothersFeedError(AiqynError):
 
     code = "feed-of-another"
     title = "This feed is another organisation's"
-
-
-def _moment(value: object) -> object:
-    # What pydantic takes besides (seconds since 1970, no offset) would give one moment several meanings.
-    form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)"
-    if isinstance(value, str) and re.fullmatch(form, value, re.ASCII) is None:
-        raise ValueError("must be a moment such as 2026-03-02T06:00:00Z")
-    return value
 
 
 def _behind(value: object) -> object:
@@ -61,27 +48,17 @@ def _behind(value: object) -> object:
 States = Annotated[list[State] | None, Query(description="Only appeals in one of these states.")]
 Kind = Annotated[AppealKind | None, Query(description="Only appeals of this kind.")]
 Before = Annotated[
-    datetime | None,
-    BeforeValidator(_moment),
-    Query(description="Only what is due before this moment, such as `2026-03-02T06:00:00Z`."),
+    Moment | None, Query(description="Only what is due before this moment, such as `2026-03-02T06:00:00Z`.")
 ]
 Overdue = Annotated[
-    Literal["true", "false"] | None,
+    Flag | None,
     Query(description="`true`: only what should have been done by now; `false`: only what is not yet due."),
 ]
-Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before, as it is.")]
-
-
-def _describe(summary: str, text: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as describe takes
-    options["errors"] = [*_TOKEN_ERRORS, RequestError, *options.get("errors", ())]
-    described = describe(summary, text, **options)
-    described["openapi_extra"] = {**(described["openapi_extra"] or {}), "security": [{"token": []}]}
-    return described
 
 
 @router.get(
     "/v1/queue",
-    **_describe(
+    **describe(
         "List what a body has to work on",
         """The appeals that lie with the token's organisation and are not done with, those passed up to it and
         those that it was asked about; each with the nearest of the organisation's own terms. First comes what
@@ -90,7 +67,8 @@ def _describe(summary: str, text: str, **options: Any) -> dict[str, Any]:  # noq
         each whose term does not change meanwhile.""",
         gives=queues.QueuePage,
         example=examples.QUEUE,
-        errors=[CursorInvalidError],
+        errors=[RequestError, CursorInvalidError],
+        secured=True,
     ),
 )
 async def read_queue(
@@ -114,7 +92,7 @@ async def read_queue(
             states=state,
             kind=kind,
             role=role,
-            overdue=_truth(overdue),
+            overdue=overdue,
             due_before=due_before,
             order=order,
             cursor=cursor,
@@ -125,14 +103,15 @@ async def read_queue(
 
 @router.get(
     "/v1/queue/terms",
-    **_describe(
+    **describe(
         "List what a body owes by when",
         """Every open obligation of the token's organisation, what passed longest ago first: to answer, to
         forward in time, to tell an applicant, to hold a hearing, to answer what another body asked, to
         pass a complaint up, to decide about one.""",
         gives=queues.TermPage,
         example=examples.TERMS,
-        errors=[CursorInvalidError],
+        errors=[RequestError, CursorInvalidError],
+        secured=True,
     ),
 )
 async def read_terms(
@@ -151,7 +130,7 @@ async def read_terms(
             await organisation_of(connection, request),
             service.ledger.now(),
             only=term,
-            overdue=_truth(overdue),
+            overdue=overdue,
             due_before=due_before,
             cursor=cursor,
             limit=limit,
@@ -161,7 +140,7 @@ async def read_terms(
 
 @router.get(
     "/v1/organisations/{slug}/feed",
-    **_describe(
+    **describe(
         "Follow what concerns an organisation",
         """Every event of an appeal that lies, or lay until this event, with the token's organisation, that it
         was asked about or that was passed up to it; in the order of the log. Ask again with `after` set to
@@ -169,33 +148,27 @@ async def read_terms(
         back until something happens, or for that many seconds.""",
         gives=appeals.BodyFeed,
         example=examples.FEED,
-        errors=[AnothersFeedError, FeedFullError],
+        errors=[RequestError, AnothersFeedError, FeedFullError],
+        secured=True,
     ),
 )
 async def read_feed(
     request: Request,
-    slug: Annotated[
-        str,
-        Path(pattern=r"^[A-Za-z0-9_-]{1,100}$", description="Behind `organisation/`.", examples=["water"]),
-    ],
+    slug: Slug,
     after: Annotated[
         int,
         BeforeValidator(_behind),
         Query(ge=-1, le=MAX_POSITION, description="Behind this position; without it: from the beginning."),
     ] = -1,
-    limit: Annotated[
-        int, BeforeValidator(decimal), Query(ge=1, le=MAX_FEED, description="Length of the page.")
-    ] = 100,
-    wait: Annotated[
-        int, BeforeValidator(decimal), Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds.")
-    ] = 0,
+    limit: Annotated[Number, Query(ge=1, le=MAX_FEED, description="Length of the page.")] = 100,
+    wait: Annotated[Number, Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds.")] = 0,
 ) -> Response:
     """Events behind a position that concern the token's organisation."""
     service = service_of(request)
     async with service.snapshot() as connection:
         body = await _own(connection, request, f"organisation/{slug}")
         page = await appeals.feed(connection, body, after, limit)
-    waiting, clock = _waiting(request), asyncio.get_running_loop().time
+    waiting, clock = service.waiting, asyncio.get_running_loop().time
     end = clock() + wait
     while not page.items and (left := end - clock()) > 0:
         if len(waiting) >= MAX_WAITING:
@@ -212,20 +185,9 @@ async def read_feed(
 async def _own(connection: AsyncConnection[Any], request: Request, organisation: str) -> str:
     asking = await organisation_of(connection, request)
     if asking != organisation:
-        raise AnothersFeedError(f"This token is of {asking}: it reads /v1/organisations/…/feed of that one.")
+        own = asking.partition("/")[2]
+        raise AnothersFeedError(f"This token is that of {asking}: ask for /v1/organisations/{own}/feed.")
     return asking
-
-
-def _waiting(request: Request) -> Waiting:
-    service, state = service_of(request), request.app.state
-    if not hasattr(state, "waiting"):
-        state.waiting = Waiting(service.follower, service.pool)
-    waiting: Waiting = state.waiting
-    return waiting
-
-
-def _truth(value: str | None) -> bool | None:
-    return None if value is None else value == "true"
 
 
 def _answer(request: Request, page: Any) -> Response:  # noqa: ANN401 - what msgspec encodes

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api import queue_examples as examples
 from api.appeals import AppealStream
-from api.codec import Below, Limit, answer
+from api.codec import answer
 from api.openapi import describe
-from api.petitions import Body
+from api.parameters import Below, Day, Limit, organisation
 from api.problems import RequestError
 from api.queues import States
 from api.service import service_of
@@ -26,14 +23,8 @@ from projections import appeals
 router = APIRouter(tags=["appeals"])
 
 
-def _day(value: object) -> object:
-    # What pydantic takes besides (seconds since 1970) is no day.
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) is None:
-        raise ValueError("must be a day such as 2026-03-02")
-    return value
-
-
-Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day such as `2026-03-02`.")]
+From = Annotated[Day | None, Query(description="Registered on this day or later: `2026-03-02`.")]
+To = Annotated[Day | None, Query(description="Registered on this day or earlier.")]
 
 
 @router.get(
@@ -49,14 +40,14 @@ Day = Annotated[date | None, BeforeValidator(_day), Query(description="A day suc
 )
 async def list_appeals(
     request: Request,
-    body: Body = None,
+    body: Annotated[str | None, organisation("Only appeals that lie with this organisation.")] = None,
     kind: Annotated[list[AppealKind] | None, Query(description="Only of one of these kinds.")] = None,
     category: Annotated[list[Category] | None, Query(description="Only about one of these.")] = None,
     region: Annotated[Region | Literal["unknown"] | None, Query(description="Only of this region.")] = None,
     channel: Annotated[Channel | None, Query(description="Only what came this way.")] = None,
     state: States = None,
-    registered_from: Day = None,
-    registered_to: Day = None,
+    registered_from: From = None,
+    registered_to: To = None,
     cursor: Below = None,
     limit: Limit = 50,
 ) -> Response:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,9 @@ from starlette.requests import Request
 from api.clock import Steward
 from api.follower import Follower
 from api.metrics import Metrics
+from api.tokens import organisation_of
 from api.trust import load_trust
+from api.waiting import Waiting
 from api.webhooks.dispatcher import Dispatcher
 from ledger.appeals import AppealsDesk
 from ledger.application import Ledger
@@ -31,6 +33,7 @@ from ledger.operator import OperatorKeys
 from ledger.store.database import connect_async, conninfo
 from ledger.store.high_water import HighWater
 from ledger.store.vault import Vault
+from projections.oversight import KeptYears
 from projections.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,12 @@ class Service:
     metrics: Metrics
     ledger_url: str
     steward: Steward | None = None
+    waiting: Waiting = field(init=False)
+    figures: KeptYears = field(init=False, default_factory=KeptYears)
+
+    def __post_init__(self) -> None:
+        """Nobody waits yet."""
+        self.waiting = Waiting(self.follower, self.pool)
 
     @classmethod
     @asynccontextmanager
@@ -182,3 +191,10 @@ def service_of(request: Request) -> Service:
     """The service that answers this request."""
     service: Service = request.app.state.service
     return service
+
+
+async def authenticated(request: Request) -> tuple[Service, str]:
+    """The service, and the organisation whose token this is. Raises what ``organisation_of`` raises."""
+    service = service_of(request)
+    async with service.pool.connection() as connection:
+        return service, await organisation_of(connection, request)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -29,6 +30,16 @@ class Slots:
         """Let the next one in."""
         self._left += 1
 
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take one to prepare an answer: given back where the block fails, else by who ends the answer."""
+        self.take()
+        try:
+            yield
+        except BaseException:
+            self.give_back()
+            raise
+
 
 class Held(StreamingResponse):
     """A streaming answer; ``done`` is called once it is out, or nobody wants it any more."""
@@ -36,7 +47,6 @@ class Held(StreamingResponse):
     def __init__(self, content: AsyncIterator[bytes], done: Callable[[], None], **options: Any) -> None:  # noqa: ANN401
         """``options`` are those of Starlette's response."""
         super().__init__(content, **options)
-        self._content = content
         self._done = done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

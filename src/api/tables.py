@@ -17,7 +17,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.codec import FRESH, JSON, respond
+from api.codec import FRESH, JSON, NEVER, respond
 
 Format = Literal["json", "csv", "parquet"]
 Kind = Literal["text", "integer", "number", "flag", "time"]
@@ -27,8 +27,6 @@ MEDIA_TYPES: dict[Format, str] = {
     "parquet": "application/vnd.apache.parquet",
 }
 AS_OF = "Aiqyn-As-Of"
-PRIVATE = "private, no-store"
-"""For what was told to one caller alone."""
 VARY = "Accept, Authorization"
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a cell begins with that a spreadsheet reads as a formula, full-width forms included."""
@@ -89,7 +87,7 @@ def send(
             body = to_csv(table)
         case "parquet":
             body = to_parquet(table, about)
-    answer = respond(request, body, MEDIA_TYPES[format_], cache=PRIVATE if private else FRESH)
+    answer = respond(request, body, MEDIA_TYPES[format_], cache=NEVER if private else FRESH)
     answer.headers[AS_OF] = str(table.as_of)
     answer.headers["vary"] = VARY
     if format_ != "json":

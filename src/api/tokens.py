@@ -38,6 +38,10 @@ class TokenInvalidError(AiqynError):
     title = "The token is not valid"
 
 
+TOKEN_ERRORS: tuple[type[AiqynError], ...] = (TokenMissingError, TokenInvalidError)
+"""What :func:`organisation_of` raises."""
+
+
 class Token(msgspec.Struct, frozen=True):
     """What is known of a token; the token itself is not."""
 

@@ -210,8 +210,10 @@ def signature_once(_position: int, event: Event, history: History) -> Iterator[s
 
 def appeal_law(position: int, event: Event, history: History) -> Iterator[str]:
     """An appeal goes from step to step, term to term and body to body as the law says."""
+    if (missing := history.appeals.missing_part(position, event)) is not None:
+        yield missing
     # To judge is to let it happen: the rules stand in the methods that change the aggregate.
-    if (reason := history.appeals.judge(position, event)) is not None:
+    if (reason := history.appeals.judge(position, event, history.directory)) is not None:
         yield reason
 
 

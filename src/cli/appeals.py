@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -29,7 +28,7 @@ from rich.text import Text
 
 from cli.register import report
 from cli.register.cases import Case, Cases, Refusal
-from cli.register.client import Answer, ImportClient, ImportStoppedError, batches
+from cli.register.client import Answer, ImportClient, ImportStoppedError, batches, detail_of
 from cli.register.csv_source import CsvSource
 from cli.register.mapping import Mapper, MappingError, example
 from cli.register.records import Broken, Source
@@ -302,17 +301,11 @@ def _from_service(url: str, chosen: Format, parameters: dict[str, Any]) -> Gener
         with httpx.stream("GET", f"{url.rstrip('/')}/v1/exports/{name}", params=asked, timeout=120) as answer:
             if answer.status_code != httpx.codes.OK:
                 answer.read()
-                raise ExportError(f"{url} answers {answer.status_code}: {_detail(answer.content)}")
+                detail = detail_of(answer) or "is it an Aiqyn service?"
+                raise ExportError(f"{url} answers {answer.status_code}: {detail}")
             yield from answer.iter_bytes()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ExportError(f"{url} did not give the whole log ({type(error).__name__}): try again.") from error
-
-
-def _detail(content: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(content, type=dict[str, Any])["detail"])
-    except (msgspec.MsgspecError, LookupError):
-        return "is it an Aiqyn service?"
 
 
 def _format_of(file: Path) -> Format:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import random
+import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
+from datetime import time as clock_time
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from audit import auditor
 from cli.local import HurriedService
 from cli.telling import Story, StoryError
 from ledger.domain.appeal import last_day, talon_number
@@ -55,7 +57,11 @@ class _Followed:
     stream: str
     code: str
     who: Identity
-    version: int = 1
+
+    @property
+    def number(self) -> str:
+        """As it stands in addresses."""
+        return self.stream.partition("/")[2]
 
 
 @dataclass
@@ -80,7 +86,6 @@ class AppealsStory(Story):
         super().__init__(console, service)
         self._hurried = service
         self._authority = authority
-        self._tokens: dict[str, str] = {}
         self._chance = random.Random(20)  # noqa: S311 - a story, the same each time
         self._month = _Month({body: {} for body in PACE})
         self._named: dict[str, _Followed] = {}
@@ -107,15 +112,15 @@ class AppealsStory(Story):
 
     def addresses(self) -> None:
         """Where to look."""
-        self._console.print("Look around:")
-        number = self._named["hearing"].stream.partition("/")[2]
-        for what, address in (
-            ("one appeal, what is public", f"{self._url}/v1/appeals/{number}"),
-            ("its path with its terms", f"{self._url}/v1/oversight/appeals/{number}/trail"),
-            ("all appeals", f"{self._url}/v1/appeals"),
-            ("figures by body", f"{self._url}/v1/oversight/appeals?period={self._period}&by=body"),
-        ):
-            self._console.print(f"  {what:<28}{address}", soft_wrap=True)
+        number = self._named["hearing"].number
+        self._look_around(
+            {
+                "one appeal, what is public": f"/v1/appeals/{number}",
+                "its path with its terms": f"/v1/oversight/appeals/{number}/trail",
+                "all appeals": "/v1/appeals",
+                "figures by body": f"/v1/oversight/appeals?period={self._period}&by=body",
+            }
+        )
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -137,9 +142,7 @@ class AppealsStory(Story):
             hearing = self._file(LAND, "land", "application")
             part = self._file(AKIMAT, "utilities", "application", "Көшеде жарық та, су да жоқ.")
             taken_back = self._file(WATER, "utilities", "application")
-            self._named = {"hearing": hearing, "part": part, "withdrawn": taken_back}
-            silent = self._file(LAND, "land", "application")
-            self._named["silence"] = silent
+            self._named = {"hearing": hearing, "silence": self._file(LAND, "land", "application")}
             oral = self._call(
                 "POST", "/v1/front-office/appeals", expect=201, headers=self._bearer(OFFICE),
                 json={
@@ -166,11 +169,14 @@ class AppealsStory(Story):
         followed = self._named["hearing"]
         with self._step("The land inspection means to refuse: it cannot without hearing the applicant"):
             self._tell(LAND, followed, "taken", texts={"executor": "Жер бөлімі"})
-            refused = self._post(
-                LAND, followed, "decision_drafted", {"outcome": "refused"}, {"draft": "Бас тарту."}
-            )
-            problem = refused.json()
-            self._require(refused.status_code == 409, "a refusal without a hearing is not recorded")
+            problem = self._tell(
+                LAND,
+                followed,
+                "decision_drafted",
+                {"outcome": "refused"},
+                {"draft": "Бас тарту."},
+                expect=409,
+            ).json()
             self._require("appeal.hearing_noticed" in problem["allowed"], "the problem names what is allowed")
             at = self._working_day(self._day + 4)
             self._tell(
@@ -193,9 +199,8 @@ class AppealsStory(Story):
     def _complaint_upheld(self) -> None:
         followed = self._named["hearing"]
         with self._step("The ministry reads the case (which is an event) and upholds the complaint"):
-            number = followed.stream.partition("/")[2]
             read = self._call(
-                "POST", f"/v1/appeals/{number}/readings", expect=201, headers=self._bearer(MINISTRY),
+                "POST", f"/v1/appeals/{followed.number}/readings", expect=201, headers=self._bearer(MINISTRY),
                 json={"purpose": "complaint"},
             ).json()  # fmt: skip
             self._require("text" in read["case"]["steps"][0]["texts"], "the ministry sees the appeal")
@@ -261,10 +266,9 @@ class AppealsStory(Story):
         with self._step("Where a body stayed silent, the clock says so: a deemed refusal"):
             self._settle()
             followed = self._named["silence"]
-            number = followed.stream.partition("/")[2]
             case = self._case(followed)
             types = [step["type"] for step in case["steps"]]
-            self._require("appeal.overdue" in types, f"{number} is overdue")
+            self._require("appeal.overdue" in types, f"{followed.number} is overdue")
             self._require("appeal.complained" in case["allowed"], "its applicant may complain")
 
     def _followed(self) -> None:
@@ -286,11 +290,7 @@ class AppealsStory(Story):
 
     def _audited(self) -> None:
         with self._step("An auditor reads the whole log from outside"):
-            key = self._call("GET", "/v1/log").json()["vkey"]
-            report = auditor.run(self._url, log_key=key)
-            for finding in report.findings:
-                self._console.print(f"   [red]{finding}[/]")
-            self._require(report.exit_code == 0, report.stopped or "the audit found nothing")
+            report = self._audit()
         self._note(f"{report.replayed:,} entries, each with its hash, its issuer's key and its place.")
 
     def _table(self) -> None:
@@ -315,9 +315,6 @@ class AppealsStory(Story):
     def _period(self) -> str:
         return f"{self._begins:%Y}"
 
-    def _bearer(self, organisation: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._tokens[organisation]}"}
-
     def _file(
         self, body: str, category: str, kind: str = "application", text: str | None = None
     ) -> _Followed:
@@ -336,33 +333,11 @@ class AppealsStory(Story):
         return _Followed(talon["stream"], talon["code"], who)
 
     def _act(self, followed: _Followed, act: str, text: str) -> None:
-        number = followed.stream.partition("/")[2]
+        path = f"/v1/appeals/{followed.number}/acts"
         asked = {"act": act, "text": text}
-        prepared = self._call(
-            "POST", f"/v1/appeals/{number}/acts/statement", json={**asked, "lang": "kk"}
-        ).json()
+        prepared = self._call("POST", f"{path}/statement", json={**asked, "lang": "kk"}).json()
         signed = self._signed(followed.who, prepared["statement"].encode())
-        self._call(
-            "POST", f"/v1/appeals/{number}/acts", expect=201,
-            json={**asked, "form": prepared["form"], "cms": signed},
-        )  # fmt: skip
-
-    def _post(
-        self,
-        body: str,
-        followed: _Followed,
-        type_: str,
-        data: dict[str, Any] | None = None,
-        texts: dict[str, str] | None = None,
-    ) -> Any:  # noqa: ANN401 - an answer of httpx
-        return self._http.post(
-            "/v1/events",
-            headers={**self._bearer(body), "Idempotency-Key": str(uuid.uuid4())},
-            json={
-                "stream": followed.stream, "type": f"appeal.{type_}", "data": data or {},
-                "disclosures": texts or {},
-            },
-        )  # fmt: skip
+        self._call("POST", path, expect=201, json={**asked, "form": prepared["form"], "cms": signed})
 
     def _tell(
         self,
@@ -371,10 +346,10 @@ class AppealsStory(Story):
         type_: str,
         data: dict[str, Any] | None = None,
         texts: dict[str, str] | None = None,
-    ) -> None:
-        answer = self._post(body, followed, type_, data, texts)
-        if answer.status_code != 201:
-            raise StoryError(f"{type_} was answered {answer.status_code}: {answer.text[:500]}")
+        *,
+        expect: int = 201,
+    ) -> httpx.Response:
+        return self._post_event(body, followed.stream, f"appeal.{type_}", data, texts, expect=expect)
 
     @staticmethod
     def _line(
@@ -397,18 +372,18 @@ class AppealsStory(Story):
             cursor = f"&cursor={quote(page['next'])}"
 
     def _case(self, followed: _Followed) -> dict[str, Any]:
-        number = followed.stream.partition("/")[2]
         case: dict[str, Any] = self._call(
-            "POST", f"/v1/appeals/{number}/case", json={"code": followed.code}
+            "POST", f"/v1/appeals/{followed.number}/case", json={"code": followed.code}
         ).json()
         return case
 
     def _settle(self) -> None:
         """Until the projections know all that was recorded."""
-        for _ in range(400):
+        for _ in range(600):
             ready = self._call("GET", "/readyz").json()
             if all(p["position"] == ready["size"] - 1 for p in ready["projections"].values()):
                 return
+            time.sleep(0.05)
         raise StoryError("the projections do not keep up.")
 
     def _next_working_day(self) -> None:
@@ -422,7 +397,7 @@ class AppealsStory(Story):
         while number:
             day += timedelta(days=1)
             number -= calendar.is_working_day(day, known_on=self._begins)
-        return datetime.combine(day, time(10), ALMATY)
+        return datetime.combine(day, clock_time(10), ALMATY)
 
     @staticmethod
     def _local(moment: str) -> str:

@@ -47,7 +47,6 @@ def demo(
                 f"[dim]({time.monotonic() - started:.1f} s, data in {folder})[/]"
             )
             petition = PetitionStory(console, service, authority, people)
-            appeals = None
             with contextlib.ExitStack() as stack:
                 try:
                     petition.play()

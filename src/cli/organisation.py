@@ -17,6 +17,9 @@ from ledger.statement import Event, open_event
 
 organisation = typer.Typer(no_args_is_help=True, help="Register organisations and their keys.")
 
+_KEYS = {"ignore_unknown_options": True}
+"""A key, or its id, may begin with a dash."""
+
 Slug = Annotated[str, typer.Argument(help="Name in addresses: organisation/SLUG.")]
 Roles = Annotated[list[str], typer.Option("--role", help=f"{', '.join(ROLES)}; may be repeated.")]
 
@@ -46,7 +49,7 @@ def add(
     record(lambda ledger: ledger.register_organisation(slug_of(slug), facts, roles))
 
 
-@organisation.command("add-key")
+@organisation.command("add-key", context_settings=_KEYS)
 def add_key(
     slug: Slug,
     key: Annotated[str, typer.Argument(help="Its Ed25519 public key: 32 bytes in base64url.")],
@@ -70,7 +73,7 @@ def population(
     _declare(slug, facts)
 
 
-@organisation.command("revoke-key")
+@organisation.command("revoke-key", context_settings=_KEYS)
 def revoke_key(
     slug: Slug,
     kid: Annotated[str, typer.Argument(help="The key's id, as `aiqyn organisation list` shows it.")],

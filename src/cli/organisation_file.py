@@ -6,6 +6,7 @@ import asyncio
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -120,22 +121,22 @@ def _row(fields: dict[str, str]) -> tuple[str, _Row]:
     )
     roles = roles_of(given.get("roles", "").split())
     if excess := set(roles) - ROLES_OF_KIND[facts.kind]:
-        raise InvalidCommandError(f"A {facts.kind} cannot have the role {', '.join(sorted(excess))}.")
+        raise InvalidCommandError(f"Kind {facts.kind} cannot have the role {', '.join(sorted(excess))}.")
     if facts.kind == "operator":
         raise InvalidCommandError("The operator registers itself, by `aiqyn init`.")
     return slug_of(given["slug"]), _Row(facts, roles)
 
 
 def _write_tokens(file: Path, slugs: list[str]) -> None:
-    urls = open_database(load().settings)
-    try:
-        with connect(urls.url, application_name="aiqyn tokens", autocommit=True) as connection:
-            # For its owner alone, from its first byte on.
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as opened:
-                opened.write("organisation,token\n")
-                for slug in slugs:
-                    made = tokens.create(connection, f"organisation/{slug}", "registration")
-                    opened.write(f"organisation/{slug},{made}\n")
-    finally:
-        urls.close()
+    def for_its_owner_alone(path: str, flags: int) -> int:
+        return os.open(path, flags, 0o600)
+
+    with (
+        closing(open_database(load().settings)) as urls,
+        connect(urls.url, application_name="aiqyn tokens", autocommit=True) as connection,
+        open(file, "x", encoding="utf-8", opener=for_its_owner_alone) as opened,
+    ):
+        opened.write("organisation,token\n")
+        for slug in slugs:
+            made = tokens.create(connection, f"organisation/{slug}", "registration")
+            opened.write(f"organisation/{slug},{made}\n")

@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from audit import auditor
 from cli.local import LocalService
 from cli.telling import Story, StoryError
 from ledger.domain import wording
@@ -45,7 +44,6 @@ class PetitionStory(Story):
         self._people = people
         self._petition = str(uuid.uuid4())
         self._authority = authority
-        self._tokens: dict[str, str] = {}
         self._receipts: list[bytes] = []
 
     def play(self) -> None:
@@ -63,18 +61,18 @@ class PetitionStory(Story):
 
     def addresses(self) -> None:
         """Where to look."""
-        petition = f"{self._url}/v1/petitions/{self._petition}"
-        self._console.print("Look around:")
-        for what, address in (
-            ("the petition and its count", petition),
-            ("who signed, masked", f"{petition}/signatures"),
-            ("its path, event by event", f"{petition}/trail"),
-            ("growth by hour", f"{petition}/growth?step=hour"),
-            ("the newest checkpoint", f"{self._url}/log/checkpoint"),
-            ("the API", f"{self._url}/openapi.json"),
-            ("metrics", f"{self._url}/metrics"),
-        ):
-            self._console.print(f"  {what:<28}{address}", soft_wrap=True)
+        petition = f"/v1/petitions/{self._petition}"
+        self._look_around(
+            {
+                "the petition and its count": petition,
+                "who signed, masked": f"{petition}/signatures",
+                "its path, event by event": f"{petition}/trail",
+                "growth by hour": f"{petition}/growth?step=hour",
+                "the newest checkpoint": "/log/checkpoint",
+                "the API": "/openapi.json",
+                "metrics": "/metrics",
+            }
+        )
         key = self._call("GET", "/v1/log").json()["vkey"]
         self._console.print(
             f"Audit it yourself: [bold]aiqyn audit {self._url} --log-key {key}[/]", soft_wrap=True
@@ -223,11 +221,7 @@ class PetitionStory(Story):
 
     def _audited(self) -> None:
         with self._step("An auditor reads the whole log from outside and recounts"):
-            key = self._call("GET", "/v1/log").json()["vkey"]
-            report = auditor.run(self._url, log_key=key)
-            for finding in report.findings:
-                self._console.print(f"   [red]{finding}[/]")
-            self._require(report.exit_code == 0, report.stopped or "the audit found nothing")
+            report = self._audit()
             self._require(report.signatures == self._people, "the recount gives as many as signed")
             page = self._read()
             self._require(page["count"] == report.signatures, "the published count equals the recount")
@@ -269,21 +263,7 @@ class PetitionStory(Story):
         data: dict[str, Any] | None = None,
         disclosures: dict[str, str] | None = None,
     ) -> None:
-        self._call(
-            "POST",
-            "/v1/events",
-            expect=201,
-            headers={
-                "Authorization": f"Bearer {self._tokens[organisation]}",
-                "Idempotency-Key": str(uuid.uuid4()),
-            },
-            json={
-                "stream": f"petition/{self._petition}",
-                "type": type_,
-                "data": data or {},
-                "disclosures": disclosures or {},
-            },
-        )
+        self._post_event(organisation, f"petition/{self._petition}", type_, data, disclosures)
 
     def wait_for(self, state: str) -> None:
         """Until the projection shows it: what time and numbers bring about comes by itself."""

@@ -13,9 +13,12 @@ import typer
 
 from api.service import Parts
 from ledger import events
-from ledger.application import InvalidCommandError, Ledger, Recorded
+from ledger.application import InvalidCommandError, Ledger, NotFoundError, Recorded
 from ledger.config import load
+from ledger.keys import Directory
+from ledger.statement import open_event
 from ledger.store.database import open_database
+from ledger.store.reader import LogReader
 
 F = TypeVar("F", bound=events.Fact)
 ROLES = tuple(role for role in get_args(events.Role) if role not in {"operator", "gateway", "clock"})
@@ -44,6 +47,16 @@ def slug_of(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", slug) is None:
         raise InvalidCommandError(f"{slug!r} is no slug: it has 1 to 100 Latin letters, digits, - or _.")
     return slug
+
+
+def require_registered(url: str, organisation: str) -> None:
+    """Raises ``NotFoundError`` where the ledger knows no such organisation."""
+    directory = Directory()
+    with LogReader(url) as reader:
+        for _, entry in reader.organisations(-1):
+            directory.apply(open_event(entry))
+    if directory.organisation(organisation) is None:
+        raise NotFoundError(f"There is no {organisation}: run `aiqyn organisation add` first.")
 
 
 def roles_of(names: list[str]) -> tuple[events.Role, ...]:

@@ -11,12 +11,10 @@ import typer
 from psycopg import Connection
 
 from api import tokens
+from cli.registering import require_registered, slug_of
 from ledger.application import NotFoundError
 from ledger.config import load
-from ledger.keys import Directory
-from ledger.statement import open_event
 from ledger.store.database import connect, open_database
-from ledger.store.reader import LogReader
 
 token = typer.Typer(no_args_is_help=True, help="Make, list and revoke the tokens of organisations.")
 
@@ -27,16 +25,11 @@ def create(
     label: Annotated[str, typer.Option(help="What it is for, so that it can be told from others.")],
 ) -> None:
     """Make a token and print it, this once; the database keeps a hash alone."""
-    stream = f"organisation/{organisation.removeprefix('organisation/')}"
+    stream = f"organisation/{slug_of(organisation)}"
     if not 1 <= len(label) <= 100:
         raise typer.BadParameter("a label has 1 to 100 characters.", param_hint="--label")
     with _database() as (url, connection):
-        with LogReader(url) as reader:
-            directory = Directory()
-            for _, entry in reader.organisations(-1):
-                directory.apply(open_event(entry))
-        if directory.organisation(stream) is None:
-            raise NotFoundError(f"There is no {stream}: run `aiqyn organisation add` first.")
+        require_registered(url, stream)
         typer.echo(tokens.create(connection, stream, label))
 
 

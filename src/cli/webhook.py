@@ -16,12 +16,9 @@ from psycopg import AsyncConnection
 from api.webhooks import registry
 from api.webhooks.network import Target, checked_addresses
 from api.webhooks.shapes import WebhookDocument, WebhookSecret
-from ledger.application import NotFoundError
+from cli.registering import require_registered, slug_of
 from ledger.config import Settings, load
-from ledger.keys import Directory
-from ledger.statement import open_event
 from ledger.store.database import connect_async, open_database
-from ledger.store.reader import LogReader
 from ledger.store.vault import Vault
 
 T = TypeVar("T")
@@ -37,7 +34,8 @@ def list_webhooks(
     as_json: Annotated[bool, typer.Option("--json", help="For machines: a list of objects.")] = False,
 ) -> None:
     """List webhooks and how they stand."""
-    found = _run(lambda connection, _: registry.list_all(connection, _stream(organisation)))
+    stream = f"organisation/{slug_of(organisation)}" if organisation else None
+    found = _run(lambda connection, _: registry.list_all(connection, stream))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return
@@ -55,7 +53,7 @@ def add(
     ] = [],  # noqa: B006 - how Typer says that an option may be repeated
 ) -> None:
     """Register a webhook for an organisation, and print its secret, this once."""
-    stream = _stream(organisation) or ""
+    stream = f"organisation/{slug_of(organisation)}"
 
     async def work(connection: AsyncConnection[Any], settings: Settings) -> WebhookSecret:
         private = settings.webhooks_allow_private
@@ -106,7 +104,8 @@ def _line(one: WebhookDocument) -> str:
     return f"{one.id}  {one.organisation:30}  {state}  at {one.position}  {counts}  {one.url}"
 
 
-def _run(work: Callable[[AsyncConnection[Any], Settings], Awaitable[T]], *, require: str = "") -> T:
+def _run(work: Callable[[AsyncConnection[Any], Settings], Awaitable[T]], *, require: str | None = None) -> T:
+    """What the work gives; ``require`` is an organisation that must be registered."""
     settings = load().settings
 
     async def run(url: str) -> T:
@@ -114,22 +113,9 @@ def _run(work: Callable[[AsyncConnection[Any], Settings], Awaitable[T]], *, requ
             return await work(connection, settings)
 
     with closing(open_database(settings)) as urls:
-        if require:
-            _require(urls.url, require)
+        if require is not None:
+            require_registered(urls.url, require)
         return asyncio.run(run(urls.url))
-
-
-def _require(url: str, organisation: str) -> None:
-    directory = Directory()
-    with LogReader(url) as reader:
-        for _, entry in reader.organisations(-1):
-            directory.apply(open_event(entry))
-    if directory.organisation(organisation) is None:
-        raise NotFoundError(f"There is no {organisation}: run `aiqyn organisation add` first.")
-
-
-def _stream(organisation: str) -> str | None:
-    return f"organisation/{organisation.removeprefix('organisation/')}" if organisation else None
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ change until then.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from ledger import events
@@ -23,6 +24,9 @@ ADDRESSED: dict[str, frozenset[OrganisationKind]] = {
     "appeal": _BODIES | {"institution"},
 }
 """Kinds of organisations that petitions and appeals are addressed to."""
+
+YEARS = range(1900, 2200)
+"""What every calendar, database and reader of an export can show, in any time zone."""
 
 
 class UnknownBodyError(NotAllowedError):
@@ -45,6 +49,7 @@ def check(directory: Directory, facts: Fact, by: Issuance, aggregate: LedgerAggr
 
     Returns the streams of organisations that must not change until the event is appended.
     """
+    _require_years(facts)
     match facts:
         case events.PetitionRouted():
             require_body(directory, facts.body, "petition")
@@ -74,6 +79,15 @@ def check(directory: Directory, facts: Fact, by: Issuance, aggregate: LedgerAggr
         case _:
             pass
     return set()
+
+
+def _require_years(facts: Fact) -> None:
+    for name in facts.__struct_fields__:
+        value = getattr(facts, name)
+        require(
+            not isinstance(value, date) or value.year in YEARS,
+            f"{name} lies between the years {YEARS[0]} and {YEARS[-1]}.",
+        )
 
 
 def lawful(

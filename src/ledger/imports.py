@@ -195,11 +195,11 @@ class ImportDesk:
         if aggregate is None:
             personal = {name: getattr(case, name) for name in sorted(AppealImported.restricted)}
             by = ledger.issuance(iss, AppealImported, personal)
-            context.check(ledger.directory, fresh[0], by, None)
         else:
             by = ledger.issuance(iss, AppealStepImported)
             by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
         for number, facts in enumerate(fresh, 1):
+            context.check(ledger.directory, facts, by, aggregate)
             aggregate = happen(Appeal, stream, aggregate, facts, by)
             if isinstance(facts, AppealImported):
                 by = Issuance(iss, by.kid, by.at)
@@ -217,6 +217,8 @@ def _facts(body: str, case: ImportedCase) -> list[Fact]:
     """One fact for each row."""
     first, *others = case.rows
     require(first.outcome is None, "A case begins with its registration: the first row has no outcome.")
+    years = context.YEARS
+    require(first.happened.year in years, f"happened lies between the years {years[0]} and {years[-1]}.")
     begun = AppealImported(
         register=case.register,
         kind=case.kind,

@@ -1,4 +1,4 @@
-"""How one appeal stands: the fold that terms, queues and the register share. Pure.
+"""How one appeal stands: the fold that terms, queues, the register and the trail share. Pure.
 
 It says what :class:`ledger.domain.appeal.Appeal` says of every lawful history, and goes on where that
 refuses: whatever else the log holds leaves a row too. What happened to a stream before it began, and any
@@ -8,18 +8,17 @@ stream whose name is no appeal's, is passed over; of two beginnings the first on
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
 
 from ledger import events
 from ledger.domain import appeal_terms
 from ledger.domain.appeal import AFTER_IMPORT, LEAVING, ROOM
-from ledger.domain.calendar import end_of_months
+from ledger.domain.calendar import ALMATY, end_of_months
 from ledger.errors import AiqynError
-from ledger.events import Fact
 from projections.base import utc
 from projections.batch import LoggedEvent
 
@@ -27,13 +26,29 @@ State = Literal[
     "registered", "returned", "lapsed", "in-work", "decided", "finished", "withdrawn", "complained",
     "complaint-passed-up", "complaint-satisfied", "complaint-decided",
 ]  # fmt: skip
+Origin = Literal["filed", "split", "imported"]
+"""Submitted here, split off another appeal, or taken over from an old register."""
 OPEN: frozenset[str] = frozenset({"registered", "in-work"})
+BEGINNINGS = (events.AppealSubmitted, events.AppealSplitOff, events.AppealImported)
 _NAME = re.compile(rf"{ROOM}/[A-Za-z0-9_-]{{1,190}}")
-_BEGINNINGS = (events.AppealSubmitted, events.AppealSplitOff, events.AppealImported)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C", bound="Case")
+
+
+class Procedures(msgspec.Struct, frozen=True):
+    """How the procedures stand that run beside an appeal's state."""
+
+    extension: Literal["none", "drafted", "approved"]
+    hearing: Literal["none", "noticed", "held"]
+    decision: Literal["none", "drafted", "approved"]
+    withdrawal: Literal["none", "asked"]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Those of a row that was selected."""
+        return cls(*(row[name] for name in cls.__struct_fields__))
 
 
 class Owed(msgspec.Struct, array_like=True, gc=False):
@@ -117,10 +132,18 @@ def moment(event: LoggedEvent) -> datetime:
     return datetime.fromtimestamp(event.iat, UTC)
 
 
-def begin(kind: type[C], event: LoggedEvent, **more: object) -> C | None:
-    """The case that an event begins, ``more`` being what ``kind`` holds besides; None for any other event."""
+def almaty_day(moment: datetime) -> date:
+    """The day of a moment in Almaty; the calendar's last one where Python has none."""
+    try:
+        return moment.astimezone(ALMATY).date()
+    except OverflowError:
+        return date.max
+
+
+def begin(kind: type[C], event: LoggedEvent) -> C | None:
+    """The case that an event begins; None for any other event."""
     facts = event.facts
-    if not isinstance(facts, _BEGINNINGS) or not is_appeal(event.stream):
+    if not isinstance(facts, BEGINNINGS) or not is_appeal(event.stream):
         return None
     position = event.position
     case = kind(
@@ -138,7 +161,6 @@ def begin(kind: type[C], event: LoggedEvent, **more: object) -> C | None:
         position=position,
         last_type=facts.type,
         last_time=moment(event),
-        **more,  # type: ignore[arg-type]
     )
     if isinstance(facts, events.AppealImported):
         if facts.due is not None:
@@ -334,15 +356,3 @@ def _reckoned(term: Callable[P, datetime], *args: P.args, **kwargs: P.kwargs) ->
         return utc(term(*args, **kwargs))
     except (AiqynError, OverflowError, ValueError):
         return None
-
-
-def concerned(case: Case, event: LoggedEvent) -> set[str]:
-    """Let an event change a case; gives the organisations that it concerns, before it and behind it."""
-    facts: Fact = event.facts
-    before = case.parties()
-    if isinstance(facts, events.AppealForwardedInPart):
-        before.add(facts.to)
-    elif isinstance(facts, events.AppealApplicantTold):
-        before.update(one.body for one in case.news() if one.number == facts.of)
-    advance(case, event)
-    return before | case.parties()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import Any, LiteralString, get_type_hints
+from datetime import datetime
+from typing import Any, LiteralString
 
-import msgspec
 from psycopg import Cursor
 
 from ledger import events
-from projections.appeal_case import Case, begin, concerned, is_appeal, moment
-from projections.base import Column, Projection, Table, day, instant, plain
+from projections.appeal_case import Case, Origin, advance, begin, is_appeal, moment
+from projections.base import Projection, Table, plain
 from projections.batch import Batch, LoggedEvent
-from projections.rows import copy, load, upsert
+from projections.rows import columns, copy, load, upsert
 
 
 class Row(Case, gc=False):
     """A row of table ``appeals``: a case, and what is told of it besides."""
 
-    origin: str = "filed"
+    origin: Origin = "filed"
     parent: str | None = None
     applicant: str = "person"
     lang: str = "kk"
@@ -52,19 +51,12 @@ class Row(Case, gc=False):
     complaint_time: datetime | None = None
 
 
-def columns(kind: type[msgspec.Struct]) -> tuple[Column, ...]:
-    """The columns of a table whose rows are these structs, in the order of their fields."""
-    found: tuple[Column, ...] = ()
-    hints = get_type_hints(kind)
-    for name in kind.__struct_fields__:
-        hint = hints[name]
-        make = day if hint is date else instant if hint in (datetime, datetime | None) else plain
-        found += make(name)
-    return found
-
-
 class Appeals(Projection):
-    """Every appeal with everything public about it, and the organisations that its events concern."""
+    """Every appeal with everything public about it, and the organisations that its events concern.
+
+    It keeps each case as :class:`projections.terms.Terms` does, and does not read it there: a projection is
+    rebuilt, and stands still at a fault, by itself.
+    """
 
     name = "appeals"
     version = 1
@@ -73,7 +65,7 @@ class Appeals(Projection):
         Table(
             "concerns",
             key=("body", "position"),
-            columns=plain("body", "position", "stream"),
+            columns=plain("body", "position"),
             added_to=True,
         ),
     )
@@ -86,7 +78,7 @@ class Appeals(Projection):
         rows = {
             row.stream: row for row in load(cursor, Row, "appeals", "stream", {stream for stream, _ in own})
         }
-        concerns: list[tuple[str, int, str]] = []
+        concerns: list[tuple[str, int]] = []
         for stream, event in own:
             row = rows.get(stream)
             if isinstance(event.facts, events.DisclosureRead):
@@ -94,20 +86,19 @@ class Appeals(Projection):
                     row.readings += 1
                 continue
             if row is not None:
-                told = concerned(row, event)
-                _note(row, event)
+                concerned = _advance(row, event)
             elif (row := _first(event)) is not None:
                 rows[stream] = row
-                told = row.parties()
+                concerned = row.parties()
             else:
                 continue
-            concerns += [(body, event.position, stream) for body in told]
+            concerns += [(body, event.position) for body in concerned]
         upsert(cursor, "appeals", ("stream",), rows.values())
         if concerns:
             copy(cursor, "concerns", _CONCERNS, concerns)
 
 
-_CONCERNS: dict[LiteralString, str] = {"body": "text", "position": "int8", "stream": "text"}
+_CONCERNS: dict[LiteralString, str] = {"body": "text", "position": "int8"}
 
 
 def _appeal_of(event: LoggedEvent) -> str | None:
@@ -129,6 +120,19 @@ def _first(event: LoggedEvent) -> Row | None:
                 row.origin = "imported"
                 _import(row, facts.step, event.position, row.submitted_time)
     return row
+
+
+def _advance(row: Row, event: LoggedEvent) -> set[str]:
+    """Let an event change a row; gives the organisations that it concerns: those of before, and of now."""
+    facts = event.facts
+    concerned = row.parties()
+    if isinstance(facts, events.AppealForwardedInPart):
+        concerned.add(facts.to)
+    elif isinstance(facts, events.AppealApplicantTold):
+        concerned.update(one.body for one in row.news() if one.number == facts.of)
+    advance(row, event)
+    _note(row, event)
+    return concerned | row.parties()
 
 
 def _note(row: Row, event: LoggedEvent) -> None:

@@ -5,15 +5,14 @@ Nothing is here but what stands in the entries, which are for everybody.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
-from ledger.domain.calendar import ALMATY
-from projections.appeal_case import Case, advance, begin, moment
+from projections.appeal_case import Case, advance, almaty_day, begin, moment
 from projections.batch import LoggedEvent, read_event
 
 
@@ -88,14 +87,7 @@ def _step(event: LoggedEvent, case: Case | None, roles: str | None, before: date
     able = [role for role in (roles or "").split(",") if role in event.facts.issuers]
     return CaseStep(
         event.n, event.position, time, datetime.fromtimestamp(event.iat, UTC),
-        None if before is None else (_day(time) - _day(before)).days,
+        None if before is None else (almaty_day(time) - almaty_day(before)).days,
         event.iss, able[0] if len(able) == 1 else None, event.facts.type,
         msgspec.to_builtins(event.facts), None if case is None else case.state, term, due,
     )  # fmt: skip
-
-
-def _day(time: datetime) -> date:
-    try:
-        return time.astimezone(ALMATY).date()
-    except OverflowError:
-        return date.max

@@ -14,12 +14,11 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row, tuple_row
 
 from ledger.domain.appeal import talon_number
-from projections.appeal_case import State
+from projections.appeal_case import Origin, Procedures, State
 from projections.appeal_fold import Appeals
 from projections.base import MAX_BIGINT
 from projections.batch import read_event
 from projections.petitions import UNKNOWN, Step
-from projections.queues import Procedures
 
 __all__ = [
     "UNKNOWN", "AppealDocument", "AppealPage", "AppealSummary", "Appeals", "BodyEvent", "BodyFeed", "State",
@@ -68,7 +67,7 @@ class AppealPage(msgspec.Struct, frozen=True):
 class AppealDocument(AppealSummary, frozen=True, kw_only=True):
     """Everything public about one appeal. What has not happened is None."""
 
-    origin: Literal["filed", "split", "imported"]
+    origin: Origin
     parent: str | None
     """Number of the appeal that this one is a part of."""
     lang: str
@@ -138,8 +137,7 @@ async def get(conn: AsyncConnection[Any], stream: str) -> AppealDocument | None:
     if row is None:
         return None
     row["parent"] = row["parent"] and talon_number(row["parent"])
-    procedures = Procedures(row["extension"], row["hearing"], row["decision"], row["withdrawal"])
-    return AppealDocument(procedures=procedures, **_facts(row, AppealDocument))
+    return AppealDocument(procedures=Procedures.of(row), **_facts(row, AppealDocument))
 
 
 async def list_page(

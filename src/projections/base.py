@@ -31,6 +31,18 @@ class UnknownProjectionError(ProjectionError):
     title = "There is no such projection"
 
 
+class CursorInvalidError(ProjectionError):
+    """The cursor is none that a page of this order gave."""
+
+    code = "cursor-invalid"
+    title = "The cursor is not valid here"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is no cursor of a page in this order: take `next` of the page before as it is."
+        )
+
+
 class Column(NamedTuple):
     """One column of a table as a digest reads it."""
 

@@ -13,21 +13,15 @@ import msgspec
 from psycopg import AsyncConnection, Cursor
 from psycopg.rows import dict_row
 
-from ledger import events
 from ledger.domain.appeal import talon_number
-from projections.appeal_case import State
+from projections.appeal_case import BEGINNINGS, Procedures, State
 from projections.base import Column, Projection, Table, plain
 from projections.batch import Batch
 from projections.petitions import UNKNOWN
-from projections.queues import Procedures
 from projections.terms import Term
 
 Role = Literal["applicant"]
-ROLES: dict[str, Role] = {
-    events.AppealSubmitted.type: "applicant",
-    events.AppealSplitOff.type: "applicant",
-    events.AppealImported.type: "applicant",
-}
+ROLES: dict[str, Role] = {kind.type: "applicant" for kind in BEGINNINGS}
 """What an event of a person makes them in its stream. The fold's version grows with every type added here."""
 
 
@@ -160,7 +154,7 @@ def _case(row: dict[str, Any], now: datetime) -> CabinetCase:
     return CabinetCase(
         number=talon_number(row["stream"]),
         version=row["n"],
-        procedures=Procedures(row["extension"], row["hearing"], row["decision"], row["withdrawal"]),
+        procedures=Procedures.of(row),
         region=row["region"] or UNKNOWN,
         terms=terms,
         next=next((term for term in terms if term.due > now), None),

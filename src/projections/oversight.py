@@ -43,12 +43,12 @@ import msgspec
 from psycopg import AsyncConnection, sql
 
 from projections.base import ProjectionError
-from projections.oversight_public import Kept
+from projections.oversight_public import KeptYears
 from projections.oversight_stays import DIMENSIONS
 from projections.oversight_tables import AXES, Line, Question, everything, months, select
 
 __all__ = [
-    "AXES", "BreakdownUnknownError", "CouncilsOnlyError", "Figures", "Kept", "Line", "Names", "Question",
+    "AXES", "BreakdownUnknownError", "CouncilsOnlyError", "Figures", "KeptYears", "Line", "Names", "Question",
     "Worse", "WorseBodies", "Worsening", "check", "figures", "months", "names", "of_body", "position",
     "worsening",
 ]  # fmt: skip
@@ -106,7 +106,7 @@ def check(question: Question, *, council: bool) -> None:
 
 
 async def figures(
-    conn: AsyncConnection[Any], question: Question, *, council: bool, kept: Kept | None = None
+    conn: AsyncConnection[Any], question: Question, *, council: bool, kept: KeptYears | None = None
 ) -> Figures:
     """The table, with everything for a council. Raises as :func:`check` does.
 
@@ -117,7 +117,7 @@ async def figures(
     if council:
         lines, total = await everything(conn, question)
         return Figures(lines, total, as_of)
-    year = await (kept or Kept()).year(conn, question.period[:4])
+    year = await (kept or KeptYears()).year(conn, question.period[:4])
     return Figures(*await year.answer(conn, question), as_of)
 
 
@@ -130,10 +130,10 @@ async def position(conn: AsyncConnection[Any]) -> int:
 
 
 async def of_body(
-    conn: AsyncConnection[Any], body: str, year: str, *, council: bool, kept: Kept | None = None
+    conn: AsyncConnection[Any], body: str, year: str, *, council: bool, kept: KeptYears | None = None
 ) -> Figures:
     """One body's months and, as the total, its year."""
-    kept = kept or Kept()
+    kept = kept or KeptYears()
     by_month = await figures(conn, Question(year, "month", body), council=council, kept=kept)
     if council:
         return by_month
@@ -191,18 +191,19 @@ async def worsening(
     least: int,
     *,
     council: bool,
-    kept: Kept | None = None,
+    kept: KeptYears | None = None,
 ) -> WorseBodies:
     """Bodies whose ``measure`` grew, by how much it did.
 
     Only those that answered ``least`` appeals or more in both periods. Raises as :func:`check` does.
     """
-    check(Question(period, "body"), council=council)
-    if not council and len(period) != len("2026"):
+    question = Question(period, "body")
+    check(question, council=council)
+    if not council and not question.is_year:
         raise CouncilsOnlyError("Without a council's token bodies are compared by year.")
     before = _before(period)
     earlier = await figures(conn, Question(before, "body"), council=council, kept=kept)
-    now = await figures(conn, Question(period, "body"), council=council, kept=kept)
+    now = await figures(conn, question, council=council, kept=kept)
     then = {line.key: line for line in earlier.lines}
     found = []
     for line in now.lines:

@@ -15,10 +15,10 @@ from typing import Any, LiteralString
 from psycopg import Cursor, sql
 
 from projections.appeal_case import is_appeal
-from projections.base import Column, Projection, Table, day, instant, plain
+from projections.base import Projection, Table, plain
 from projections.batch import Batch
-from projections.oversight_stays import DIMENSIONS, MEASURES, NAMES, TOLD, Stay, fold
-from projections.rows import as_json, load, upsert
+from projections.oversight_stays import COUNTED, DIMENSIONS, MEASURES, NAMES, Stay, fold
+from projections.rows import as_json, columns, load, upsert
 
 ALL = ""
 """In a cell: all bodies, or no dimension."""
@@ -27,21 +27,13 @@ Cell = tuple[str, str, str, str]
 _CELL = ("period", "dimension", "value", "body")
 
 
-def _columns(field: LiteralString) -> tuple[Column, ...]:
-    return day(field) if field.endswith("_on") else instant(field) if field == "due" else plain(field)
-
-
 class Oversight(Projection):
     """Every stay of an appeal with a body, and the council's figures over them."""
 
     name = "oversight"
     version = 1
     tables = (
-        Table(
-            "oversight_appeals",
-            key=("stream", "stay"),
-            columns=tuple(column for field in Stay.__struct_fields__ for column in _columns(field)),
-        ),
+        Table("oversight_appeals", key=("stream", "stay"), columns=columns(Stay)),
         Table(
             "oversight_cells",
             key=_CELL,
@@ -52,7 +44,7 @@ class Oversight(Projection):
 
     def project(self, cursor: Cursor[Any], batch: Batch) -> None:
         """Fold appeals' events in the order of the log, then add what they change to the figures."""
-        own = [event for event in batch.events if isinstance(event.facts, TOLD) and is_appeal(event.stream)]
+        own = [e for e in batch.events if isinstance(e.facts, COUNTED) and is_appeal(e.stream)]
         if not own:
             return
         current: dict[str, Stay] = {}

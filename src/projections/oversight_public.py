@@ -183,7 +183,7 @@ class Year:
         return self._two_way[across, down]
 
 
-class Kept:
+class KeptYears:
     """The last years that were asked for, until an appeal changes: to hold back numbers takes all of them."""
 
     def __init__(self, most: int = 4) -> None:

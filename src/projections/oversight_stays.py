@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from ledger import events
-from ledger.domain.calendar import ALMATY
-from projections.appeal_case import moment
+from ledger.domain.appeal import LEAVING
+from projections.appeal_case import BEGINNINGS, Origin, almaty_day, moment
 from projections.base import utc
 from projections.batch import LoggedEvent
 from projections.petitions import UNKNOWN
@@ -28,11 +28,10 @@ VALUES: Mapping[Dimension, tuple[str, ...]] = {
     "category": get_args(events.Category),
     "region": (*get_args(events.Region), UNKNOWN),
     "channel": get_args(events.Channel),
-    "origin": ("filed", "split", "imported"),
+    "origin": get_args(Origin),
 }
 OFTEN = 3
 """An appeal that was forwarded so many times was forwarded more than twice."""
-_BEGINNINGS = (events.AppealSubmitted, events.AppealSplitOff, events.AppealImported)
 
 
 class Stay(msgspec.Struct, gc=False):
@@ -47,7 +46,7 @@ class Stay(msgspec.Struct, gc=False):
     category: str
     region: str
     channel: str
-    origin: str
+    origin: Origin
     position: int
     status: Status = "open"
     forwards: int = 0
@@ -171,8 +170,8 @@ def fold(stay: Stay | None, event: LoggedEvent) -> tuple[Stay, ...]:
     """The stays that an event changes or begins, the current one last."""
     facts = event.facts
     if stay is None:
-        return (_begin(event, facts),) if isinstance(facts, _BEGINNINGS) else ()
-    if isinstance(facts, _BEGINNINGS):
+        return (_begin(event, facts),) if isinstance(facts, BEGINNINGS) else ()
+    if isinstance(facts, BEGINNINGS):
         return ()
     if isinstance(facts, events.AppealForwarded):
         return stay, _forward(stay, event, facts)
@@ -244,7 +243,7 @@ def _apply(stay: Stay, event: LoggedEvent) -> None:
             if facts.due is not None:
                 stay.turn("open")
                 stay.reopened = True
-            elif facts.outcome not in {"dismiss", "leave-unconsidered"}:
+            elif facts.outcome not in LEAVING:
                 _close(stay)
         case events.AppealStepImported() as facts:
             stay.due = stay.due if facts.due is None else utc(facts.due)
@@ -292,16 +291,13 @@ def _close(stay: Stay) -> None:
 
 
 def _day(event: LoggedEvent) -> date:
-    """In Almaty; of an imported step, when it happened."""
-    try:
-        return moment(event).astimezone(ALMATY).date()
-    except OverflowError:
-        return date.max
+    return almaty_day(moment(event))
 
 
-TOLD = (
-    *_BEGINNINGS, events.AppealForwarded, events.AppealReturned, events.AppealFixed, events.AppealLapsed,
+COUNTED = (
+    *BEGINNINGS, events.AppealForwarded, events.AppealReturned, events.AppealFixed, events.AppealLapsed,
     events.AppealExtended, events.AppealHearingHeld, events.AppealDecided, events.AppealOverdue,
     events.AppealWithdrawalAccepted, events.AppealComplained, events.AppealComplaintSatisfied,
     events.AppealComplaintDecided, events.AppealStepImported,
 )  # fmt: skip
+"""What can change a stay; for anything else none is looked up."""

@@ -18,8 +18,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
 from ledger.domain.appeal import talon_number
-from projections.appeal_case import State
-from projections.base import MAX_BIGINT, ProjectionError
+from projections.appeal_case import Procedures, State
+from projections.base import MAX_BIGINT, CursorInvalidError
 from projections.terms import Role, Term
 
 Order = Literal["due", "newest"]
@@ -27,22 +27,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NEVER = "never"
 """In a cursor: the place of what has no due date, behind everything else."""
-
-
-class CursorInvalidError(ProjectionError):
-    """The cursor is none that a page of this order gave."""
-
-    code = "cursor-invalid"
-    title = "The cursor is not valid here"
-
-
-class Procedures(msgspec.Struct, frozen=True):
-    """How the procedures stand that run beside an appeal's state."""
-
-    extension: Literal["none", "drafted", "approved"]
-    hearing: Literal["none", "noticed", "held"]
-    decision: Literal["none", "drafted", "approved"]
-    withdrawal: Literal["none", "asked"]
 
 
 class QueueItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,7 +229,7 @@ def _item(row: dict[str, Any], now: datetime) -> QueueItem:
     return QueueItem(
         number=talon_number(row["stream"]),
         version=row["n"],
-        procedures=Procedures(row["extension"], row["hearing"], row["decision"], row["withdrawal"]),
+        procedures=Procedures.of(row),
         overdue=row["due"] is not None and row["due"] <= now,
         **facts,
     )
@@ -270,7 +254,5 @@ def _parse(cursor: str, parts: int) -> tuple[Any, ...]:
             return (int(found[1]),)
         due = "infinity" if found[1] == _NEVER else (_EPOCH + int(found[1]) * _MICROSECOND).isoformat()
     except (ValueError, OverflowError):
-        raise CursorInvalidError(
-            "This is no cursor of a page in this order: take `next` of the page before as it is."
-        ) from None
+        raise CursorInvalidError from None
     return (due, int(found[2]), *found.groups()[2:])

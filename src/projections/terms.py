@@ -18,10 +18,9 @@ from ledger import events
 from ledger.domain.appeal import Appeal
 from ledger.events import Fact
 from projections.appeal_case import OPEN, Case, advance, begin, is_appeal
-from projections.appeal_fold import columns
-from projections.base import Projection, Table, instant, plain
+from projections.base import Projection, Table
 from projections.batch import Batch
-from projections.rows import as_json, load, upsert
+from projections.rows import as_json, columns, load, upsert
 
 Term = Literal[
     "consideration", "forwarding", "mending", "telling", "objection", "hearing", "assignment",
@@ -100,7 +99,7 @@ def places(case: Case, owed: Iterable[Obligation]) -> dict[str, Place]:
     """In whose queue a case stands, by body."""
     nearest: dict[str | None, Obligation] = {}
     for one in owed:
-        if one.body not in nearest or (one.due, one.since) < _order(nearest[one.body]):
+        if one.body not in nearest or _order(one) < _order(nearest[one.body]):
             nearest[one.body] = one
     found: dict[str, Place] = {}
 
@@ -131,20 +130,8 @@ class Terms(Projection):
     version = 1
     tables = (
         Table("cases", key=("stream",), columns=columns(Case)),
-        Table(
-            "terms",
-            key=("stream", "term", "number"),
-            columns=plain("stream", "term", "number", "body")
-            + instant("due")
-            + plain("since", "missed", "clock"),
-        ),
-        Table(
-            "queue",
-            key=("body", "stream"),
-            columns=plain("body", "stream", "role", "arrived", "state", "kind")
-            + instant("due")
-            + plain("term"),
-        ),
+        Table("terms", key=("stream", "term", "number"), columns=columns(Obligation)),
+        Table("queue", key=("body", "stream"), columns=columns(Place)),
     )
 
     def project(self, cursor: Cursor[Any], batch: Batch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from psycopg import AsyncConnection
 from api import tokens
 from api.app import create_app
 from api.clock import Steward
+from api.process import make_server
 from api.service import Parts, Service
 from ledger.config import Settings
 from ledger.eds.authority import Authority
@@ -82,10 +84,13 @@ class Api:
 
     async def tell(self, organisation, stream, type_, data=None, disclosures=None, **headers):
         document = {"stream": stream, "type": type_, "data": data or {}, "disclosures": disclosures or {}}
-        bearer = {"authorization": f"Bearer {self.world.tokens[organisation]}"}
+        bearer = self.bearer(organisation)
         return await self.client.post("/v1/events", json=document, headers=bearer | headers)
 
     # --- people -----------------------------------------------------------------------------------
+
+    def bearer(self, organisation):
+        return {"authorization": f"Bearer {self.world.tokens[organisation]}"}
 
     def person(self, number):
         if number not in self.people:
@@ -151,8 +156,11 @@ class Api:
                     return
 
 
-async def begin(database, *, clock=None):
-    """A ledger with its operator, the authorised body and a village's akimat, and their tokens."""
+async def begin(database, *, clock=None, within=scene, organisations=(CULTURE, VILLAGE)):
+    """A ledger with its operator, the authorised body and a village's akimat, and their tokens.
+
+    ``within`` may be another builder of a ledger, with ``organisations`` of its own.
+    """
     clock = clock or Clock()
     world = World(
         database,
@@ -161,22 +169,22 @@ async def begin(database, *, clock=None):
         Authority.create("ecdsa"),
         clock,
     )
-    async with scene(database, keys=world.keys, clock=clock, authority=world.authority):
+    async with within(database, keys=world.keys, clock=clock, authority=world.authority):
         pass
     with psycopg.connect(database.url, autocommit=True) as connection:
-        for organisation in (CULTURE, VILLAGE):
+        for organisation in organisations:
             world.tokens[organisation] = tokens.create(connection, organisation, "tests")
     return world
 
 
 @asynccontextmanager
-async def running(world, **options):
+async def running(world, *, kind=Api, **options):
     """The application, asked without a socket."""
     app = create_app(world.parts(**options))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://aiqyn.test") as client:
-            yield Api(world, client, app.state.service)
+            yield kind(world, client, app.state.service)
 
 
 @asynccontextmanager
@@ -185,6 +193,24 @@ async def service(database, *, clock=None, **options):
     world = await begin(database, clock=clock)
     async with running(world, **options) as api:
         yield api
+
+
+@asynccontextmanager
+async def listening(world):
+    """The same on a real loopback port, with its server and the task that it runs in."""
+    app = create_app(world.parts())
+    server = make_server(app)
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        task = asyncio.create_task(server.serve(sockets=[bound]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        base = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+            try:
+                yield Api(world, client, app.state.service), server, task
+            finally:
+                server.should_exit = True
+                await task
 
 
 def problem(answer, status, code):

@@ -9,8 +9,8 @@ import json
 import pytest
 
 from api import exports
-from tests.api.services import problem
-from tests.api.test_imports import TOWN, case, lines, listening, moved, send, serving
+from tests.api.moving_in import TOWN, case, lines, moved, send, serving
+from tests.api.services import listening, problem
 from tests.projections.mining.logs import parsed, read_ocel, read_xes
 
 XES, OCEL = "/v1/exports/appeals.xes", "/v1/exports/appeals.jsonocel"
@@ -95,7 +95,7 @@ def test_a_process_writes_so_many_logs_at_once_and_no_more(database):
 @pytest.mark.parametrize("path", [XES, OCEL])
 def test_who_goes_away_in_the_middle_leaves_nothing_open(database, path):
     async def story():
-        async with listening(await moved(database)) as api:
+        async with listening(await moved(database)) as (api, _, _):
             await send(api, lines(*(case(n, rows=20) for n in range(1000))))
             for _ in range(exports.MAX_EXPORTS + 1):
                 async with api.client.stream("GET", path) as answer:

@@ -4,32 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from contextlib import asynccontextmanager
 
-import httpx
-
-from api.app import create_app
-from api.process import make_server
-from tests.api.services import Api, begin, problem
-
-
-@asynccontextmanager
-async def listening(world):
-    """A real server on a loopback port."""
-    app = create_app(world.parts())
-    server = make_server(app)
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        task = asyncio.create_task(server.serve(sockets=[bound]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        base = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-            try:
-                yield Api(world, client, app.state.service), server, task
-            finally:
-                server.should_exit = True
-                await task
+from tests.api.services import begin, listening, problem
 
 
 async def told(client, until, *, after=None, last=None):

@@ -4,82 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-from contextlib import asynccontextmanager
 
-import httpx
-import psycopg
-
-from api import imports, ndjson, tokens
-from api.app import create_app
-from api.process import make_server
-from tests.api.services import Api, begin, problem, running
-from tests.ledger.ledgers import VILLAGE, scene
-from tests.ledger.test_imports import TOWN, register_town
-
-PATH = "/v1/appeals/imports"
-
-
-async def moved(database):
-    """A world with a town that may register appeals."""
-    world = await begin(database)
-    async with scene(
-        database, keys=world.keys, clock=world.clock, authority=world.authority, fresh=False
-    ) as found:
-        await register_town(found.ledger)
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        world.tokens[TOWN] = tokens.create(connection, TOWN, "tests")
-    return world
-
-
-@asynccontextmanager
-async def serving(database):
-    async with running(await moved(database)) as api:
-        yield api
-
-
-@asynccontextmanager
-async def listening(world):
-    """A real server on a loopback port."""
-    app = create_app(world.parts())
-    server = make_server(app)
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        task = asyncio.create_task(server.serve(sockets=[bound]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-        base = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-            try:
-                yield Api(world, client, app.state.service)
-            finally:
-                server.should_exit = True
-                await task
-
-
-def case(number, rows=2, **more):
-    return {
-        "register": "journal", "case": str(number), "kind": "application", "applicant": "person",
-        "channel": "paper", "category": "housing", "lang": "kk",
-        "rows": [
-            {"activity": "Step", "step": "note" if day else "registered",
-             "happened": f"2019-03-{day + 1:02}T05:00:00Z"}
-            for day in range(rows)
-        ],
-    } | more  # fmt: skip
-
-
-def lines(*documents):
-    return "\n".join(d if isinstance(d, str) else json.dumps(d) for d in documents).encode()
-
-
-async def send(api, body, organisation=TOWN, **headers):
-    bearer = {"authorization": f"Bearer {api.world.tokens[organisation]}", "content-type": ndjson.NDJSON}
-    answer = await api.client.post(PATH, content=body, headers=bearer | headers)
-    if answer.status_code != 200:
-        return answer
-    assert answer.headers["content-type"].startswith(ndjson.NDJSON)
-    assert answer.headers["cache-control"] == "no-store"
-    return [json.loads(line) for line in answer.text.split("\n") if line]
+from api import imports, ndjson
+from api.imports import PATH
+from tests.api.moving_in import TOWN, case, lines, moved, send, serving
+from tests.api.services import listening, problem
+from tests.ledger.ledgers import VILLAGE
 
 
 def test_each_case_has_its_answer_in_order(database):
@@ -223,7 +153,7 @@ def test_a_process_takes_over_so_many_registers_at_once_and_no_more(database, mo
 
 def test_who_goes_away_in_the_middle_finds_what_was_recorded(database):
     async def story():
-        async with listening(await moved(database)) as api:
+        async with listening(await moved(database)) as (api, _, _):
             body = lines(*(case(n, rows=5) for n in range(2000)))
             headers = {"authorization": f"Bearer {api.world.tokens[TOWN]}", "content-type": ndjson.NDJSON}
             async with api.client.stream("POST", PATH, content=body, headers=headers) as answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import pkgutil
 import re
 
@@ -16,7 +17,7 @@ import audit
 import cli
 import ledger
 import projections
-from api import examples, shapes
+from api import appeal_examples, appeal_shapes, bulk, examples, shapes
 from api.problems import STATUSES, known_errors
 from tests.api.services import service
 
@@ -113,6 +114,24 @@ SAMPLES = [
     (shapes.FilingRequest, examples.FILING_REQUEST),
     (shapes.SigningRequest, examples.SIGNING_REQUEST),
     (shapes.EventRequest, examples.EVENT_REQUEST),
+    (appeal_shapes.AttachmentDocument, appeal_examples.ATTACHMENT),
+    (appeal_shapes.AppealStatementRequest, appeal_examples.STATEMENT_REQUEST),
+    (appeal_shapes.FormStatementDocument, appeal_examples.FILING_STATEMENT),
+    (appeal_shapes.AppealRequest, appeal_examples.APPEAL_REQUEST),
+    (appeal_shapes.TakenDownRequest, appeal_examples.TAKEN_DOWN),
+    (appeal_shapes.TalonDocument, appeal_examples.TALON),
+    (appeal_shapes.CodeRequest, appeal_examples.CODE_REQUEST),
+    (appeal_shapes.ActStatementRequest, appeal_examples.ACT_STATEMENT_REQUEST),
+    (appeal_shapes.FormStatementDocument, appeal_examples.ACT_STATEMENT),
+    (appeal_shapes.ActRequest, appeal_examples.ACT_REQUEST),
+    (appeal_shapes.VisitorActRequest, appeal_examples.VISITOR_ACT),
+    (appeal_shapes.CabinetStatementDocument, appeal_examples.CABINET_STATEMENT),
+    (appeal_shapes.CabinetRequest, appeal_examples.CABINET_REQUEST),
+    (appeal_shapes.CaseDocument, appeal_examples.CASE),
+    (appeal_shapes.CabinetDocument, appeal_examples.CABINET),
+    (appeal_shapes.ReadingRequest, appeal_examples.READING_REQUEST),
+    (appeal_shapes.ReadingDocument, appeal_examples.READING),
+    (bulk.BulkLine, json.loads(appeal_examples.BULK_REQUEST)),
 ]
 
 

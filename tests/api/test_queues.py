@@ -17,8 +17,7 @@ from ledger import events
 from projections import appeals as register
 from projections import queues
 from tests.api import services
-from tests.api.services import problem, running
-from tests.api.test_feed import listening
+from tests.api.services import listening, problem, running
 from tests.ledger.appeal_scenes import LAND, MINISTRY, QUESTION, WATER, AppealScene
 from tests.ledger.appeal_scenes import appeals as registered
 from tests.ledger.ledgers import Scene
@@ -41,12 +40,8 @@ async def service(database, **options):
         yield api, desk_of(api)
 
 
-def bearer(api, organisation):
-    return {"authorization": f"Bearer {api.world.tokens[organisation]}"}
-
-
 async def ask(api, path, organisation=LAND, **params):
-    answer = await api.get(path, params=params, headers=bearer(api, organisation))
+    answer = await api.get(path, params=params, headers=api.bearer(organisation))
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -151,7 +146,7 @@ def test_an_answer_is_not_sent_twice_and_is_never_stale(database):
             stream = await desk.filed()
             await api.fold()
             for path in ("/v1/queue", "/v1/queue/terms", "/v1/organisations/land/feed"):
-                mine = bearer(api, LAND)
+                mine = api.bearer(LAND)
                 first = await api.get(path, headers=mine)
                 assert first.headers["cache-control"] == "private, no-cache"
                 assert "Authorization" in first.headers["vary"]
@@ -161,7 +156,7 @@ def test_an_answer_is_not_sent_twice_and_is_never_stale(database):
                 await desk.filed(number=9, body=LAND)
                 await api.fold()
                 assert (await api.get(path, headers=known)).status_code == 200
-                theirs = known | bearer(api, WATER)
+                theirs = known | api.bearer(WATER)
                 assert (await api.get(path, headers=theirs)).status_code == (403 if "feed" in path else 200)
             # Nothing happens to the appeal, and yet what is said of it changes: its term passes.
             first = await api.get("/v1/queue", headers=mine)
@@ -202,7 +197,7 @@ def test_what_is_asked_wrongly_is_answered_by_a_problem(database):
     async def story():
         async with service(database) as (api, _):
             for path, status, code in WRONG:
-                problem(await api.get(path, headers=bearer(api, LAND)), status, code)
+                problem(await api.get(path, headers=api.bearer(LAND)), status, code)
 
     asyncio.run(story())
 
@@ -352,7 +347,7 @@ def test_whoever_waits_is_told_at_once_and_misses_nothing(database):
             assert told[0] == told[1] == told[2]
             everything = await ask(api, path, after=start)
             assert told[0] == [item["position"] for item in everything["items"]][:6]
-            assert len(api.client._transport.app.state.waiting) == 0
+            assert len(api.service.waiting) == 0
 
     asyncio.run(story())
 
@@ -374,15 +369,13 @@ def test_the_service_stops_although_bodies_wait(database):
     async def story():
         async with listening(await begin(database)) as (api, server, task):
             path = "/v1/organisations/land/feed"
-            waiting = asyncio.create_task(api.get(path, params={"wait": 25}, headers=bearer(api, LAND)))
-            state = api.service
-            while not len(getattr(server.config.app.state, "waiting", ())):
+            waiting = asyncio.create_task(api.get(path, params={"wait": 25}, headers=api.bearer(LAND)))
+            while not len(api.service.waiting):
                 await asyncio.sleep(0.02)
             server.should_exit = True
             async with asyncio.timeout(8):
                 await task
                 answer = await waiting
-            assert state is api.service
             assert answer.status_code == 200
 
     asyncio.run(story())
@@ -396,7 +389,7 @@ def test_only_so_many_wait_in_one_process(database, monkeypatch):
             path = "/v1/organisations/land/feed"
             waiting = asyncio.create_task(ask(api, path, wait=3))
             await asyncio.sleep(0.5)
-            refused = await api.get(path, params={"wait": 3}, headers=bearer(api, LAND))
+            refused = await api.get(path, params={"wait": 3}, headers=api.bearer(LAND))
             problem(refused, 503, "feed-full")
             assert (await waiting)["items"] == []
 

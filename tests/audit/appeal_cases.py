@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import msgspec
 
 from ledger import events
+from ledger.domain import appeal_terms
 from ledger.domain.appeal import Appeal, filing_terms
 from ledger.keys import SigningKey
 from ledger.statement import open_event
@@ -100,7 +101,9 @@ def a_body_that_does_not_have_the_appeal():
 def a_decision_that_nobody_approved():
     log = taken()
     log.say("decision_drafted", outcome="explained")
-    return log, log.say("decided", outcome="explained")
+    complain_until = appeal_terms.complain_until(log.now + timedelta(seconds=1))
+    facts = events.AppealDecided(outcome="explained", late=False, complain_until=complain_until)
+    return log, log.add(ONE, facts, iss=BODY, key=log.keys[BODY])
 
 
 @breaks
@@ -147,6 +150,101 @@ def a_reading_of_an_appeal_that_nobody_filed():
     none = "appeal/JT-2026-00000009"
     facts = events.DisclosureRead(of=none, events=1, purpose="consideration")
     return log, log.add(f"reading/{none}/abc", facts, iss=BODY, key=log.keys[BODY])
+
+
+def part(log: AppealLog, **changed) -> int:
+    """The beginning of the part that was just forwarded to the other body."""
+    log.now -= timedelta(seconds=1)  # in one transaction: the same second
+    fields = {
+        "kind": "application", "applicant": "person", "body": OTHER, "channel": "electronic",
+        "category": "land", "lang": "kk", "parent": ONE,
+    } | changed  # fmt: skip
+    terms = filing_terms(fields["kind"], log.now + timedelta(seconds=1))
+    return log.add(f"{ONE}-1", events.AppealSplitOff(**fields | terms), iss=OPERATOR, key=log.gateway)
+
+
+@breaks
+def a_part_that_never_begins():
+    log = taken()
+    log.say("forwarded_in_part", to=OTHER)
+    return log, log.say("decision_drafted", outcome="explained")
+
+
+@breaks
+def a_part_that_gets_a_longer_term_as_another_kind():
+    log = taken()
+    log.say("forwarded_in_part", to=OTHER)
+    return log, part(log, kind="rehabilitation-request")
+
+
+@breaks
+def an_appeal_to_a_body_that_nobody_registered():
+    log = AppealLog().open()
+    return log, log.file(body="organisation/nobody")
+
+
+@breaks
+def an_appeal_that_is_sent_on_to_the_operator():
+    log = filed()
+    return log, log.say("forwarded", to=OPERATOR)
+
+
+@breaks
+def a_front_office_that_says_what_was_signed_electronically():
+    log = AppealLog().open()
+    office, key = "organisation/office", SigningKey.generate()
+    log.add(office, events.OrganisationRegistered(kind="front-office", level="district", names=NAMES))
+    log.register_key(office, key, "front-office")
+    facts = events.AppealSubmitted(
+        kind="application", applicant="person", body=BODY, channel="electronic", category="land", lang="kk",
+        algorithm="RSA-SHA256", **filing_terms("application", log.now + timedelta(seconds=1)),
+    )  # fmt: skip
+    return log, log.add(ONE, facts, iss=office, key=key)
+
+
+@breaks
+def a_reading_that_hides_behind_an_earlier_one():
+    log = filed()
+    for _ in range(2):
+        facts = events.DisclosureRead(of=ONE, events=1, purpose="consideration")
+        position = log.add(f"reading/{ONE}/abc", facts, iss=BODY, key=log.keys[BODY])
+    return log, position
+
+
+IMPORTED = "appeal/IM-AAAAAAAAAAAAAAAAAAAAAA"
+
+
+def taken_over(log: AppealLog, **changed) -> int:
+    fields = {
+        "register": "journal", "kind": "application", "applicant": "person", "body": BODY, "channel": "paper",
+        "category": "land", "lang": "kk", "registered_on": date(2026, 1, 5), "step": "taken",
+        "activity": "Taken", "happened": datetime(2026, 1, 5, 5, tzinfo=UTC),
+    } | changed  # fmt: skip
+    return log.add(IMPORTED, events.AppealImported(**fields), iss=BODY, key=log.keys[BODY])
+
+
+@breaks
+def an_answer_that_is_put_back_into_the_old_register():
+    log = AppealLog().open()
+    taken_over(log)
+    log.say("decision_drafted", stream=IMPORTED, outcome="explained")
+    facts = events.AppealStepImported(
+        step="decided", activity="Decided", happened=datetime(2026, 1, 9, 5, tzinfo=UTC), outcome="refused"
+    )
+    return log, log.add(IMPORTED, facts, iss=BODY, key=log.keys[BODY])
+
+
+@breaks
+def an_old_case_that_was_registered_in_the_future():
+    log = AppealLog().open()
+    return log, taken_over(log, registered_on=date(2099, 1, 1))
+
+
+@breaks
+def a_moment_that_no_calendar_has():
+    log = AppealLog().open()
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    return log, taken_over(log, happened=first)
 
 
 def a_lawful_life() -> AppealLog:

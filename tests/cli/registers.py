@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from api.app import create_app
 from api.process import make_server
 from cli.appeals import appeals
-from tests.api.test_imports import moved
+from tests.api.moving_in import moved
 from tests.ledger.test_imports import TOWN
 
 MAPPINGS = Path(__file__).parent / "mappings"

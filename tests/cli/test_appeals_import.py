@@ -506,7 +506,7 @@ def test_neither_the_death_of_the_service_nor_of_the_importer_loses_or_doubles_a
     )  # fmt: skip
     token = short_path / "token"
     token.write_text(service.run("token", "create", "town", "--label", "moving in"))
-    register, report = written(short_path / "r.csv", some_cases(2000)), short_path / "report.json"
+    register, report = written(short_path / "r.csv", some_cases(800)), short_path / "report.json"
     command = [
         sys.executable, "-m", "cli.main", "appeals", "import", str(register), "--mapping",
         str(mapped(short_path)), "--url", service.url, "--token-file", str(token), "--report", str(report),
@@ -514,24 +514,24 @@ def test_neither_the_death_of_the_service_nor_of_the_importer_loses_or_doubles_a
     service.start()
     try:
         importer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        recorded(service, at_least=200)
+        recorded(service, at_least=100)
         importer.send_signal(signal.SIGKILL)
         importer.wait()
         assert not report.exists()
 
         importer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        recorded(service, at_least=2500)
+        recorded(service, at_least=1200)
         service.kill()
         service.start()
         assert importer.wait(120) == 0
         found = json.loads(report.read_bytes())
-        assert found["imported"] + found["unchanged"] == found["cases"] == 2000
+        assert found["imported"] + found["unchanged"] == found["cases"] == 800
         assert found["unchanged"] > 0
 
         file = short_path / "all.xes"
         service.run("appeals", "export", str(file))
         content = file.read_bytes()
-        assert (content.count(b"<trace>"), content.count(b"<event>")) == (2000, 6000)
+        assert (content.count(b"<trace>"), content.count(b"<event>")) == (800, 2400)
         key = httpx.get(f"{service.url}/v1/log").json()["vkey"]
         service.run("audit", service.url, "--log-key", key)
     finally:

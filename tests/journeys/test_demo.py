@@ -16,3 +16,5 @@ def test_the_demo_holds_every_step(short_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
     assert "The API says 340, the log says 340." in " ".join(done.stdout.split())
+    assert "What the council sees" in done.stdout
+    assert "appeal.complaint_decided" in done.stdout

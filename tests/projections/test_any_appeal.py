@@ -191,7 +191,7 @@ HAPPENINGS = st.tuples(
 )
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=15)
 @given(history=st.lists(HAPPENINGS, max_size=30), pieces=st.integers(1, 9), batch=st.integers(1, 9))
 def test_any_history_at_all_is_folded_and_does_not_depend_on_batches(ledger, history, pieces, batch):
     ledger.clear()

@@ -157,7 +157,7 @@ def assert_numbers_add_up(ledger):
         assert (signed_, withdrawn, voided) == (listed, removed, struck)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=HISTORIES, pieces=st.integers(1, 9), batch=st.integers(1, 9))
 def test_any_history_in_any_batches_gives_the_recounted_numbers(ledger, history, pieces, batch):
     in_batches = fold(ledger, history, pieces=pieces, batch=batch)

@@ -8,7 +8,7 @@ import pytest
 
 from ledger import events
 from projections import appeals
-from projections.queues import Procedures
+from projections.appeal_case import Procedures
 from tests.projections.appeals_written import (
     LIGHT,
     LONG_AGO,

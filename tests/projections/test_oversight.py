@@ -94,7 +94,7 @@ def test_a_lawful_history_gives_the_figures_of_a_plain_recount(ledger, seed, bat
     assert result.comparison.difference is None
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=25)
 @given(history=st.lists(HAPPENINGS, max_size=40), pieces=st.integers(1, 9), batch=st.integers(1, 9))
 def test_any_history_at_all_gives_the_figures_of_a_plain_recount(ledger, history, pieces, batch):
     ledger.clear()

@@ -10,7 +10,7 @@ from ledger import events
 from ledger.domain.aggregate import Issuance, happen
 from ledger.domain.appeal import Appeal
 from projections import queues, terms
-from projections.queues import CursorInvalidError
+from projections.base import CursorInvalidError
 from tests.projections.appeals_written import LIGHT, OBLAST, OPERATOR, ROADS, WATER, Written, hearing
 from tests.projections.written import KEY, ask
 

@@ -22,7 +22,7 @@ from api.webhooks.network import Answer
 
 CHANNEL = "webhooks"
 """Notified when a person changed something that the dispatcher should look at."""
-MESSAGE_ERROR_CHARACTERS = 200
+_ERROR_CHARACTERS = 200
 
 PAGE = 500
 """Events looked at in one transaction."""
@@ -76,7 +76,7 @@ async def behind(connection: AsyncConnection[Any]) -> list[UUID]:
 async def take_in(connection: AsyncConnection[Any], webhook: UUID, now: datetime) -> int:
     """Write the next page of what concerns its organisation into the outbox; how many events were looked at.
 
-    None where another dispatcher has the webhook, or where too many messages wait.
+    0 also where another dispatcher has the webhook, or where too many messages wait.
     """
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.execute(
@@ -257,7 +257,7 @@ async def record(
         if standing is None:
             return None
         if answer.ok:
-            await finish(cursor, due, "delivered", answer, now)
+            await _finish(cursor, due, "delivered", answer, now)
             await cursor.execute(
                 "UPDATE service.webhooks SET delivered = delivered + 1, last_success_at = %s,"
                 " last_status = %s, last_error = NULL, failures = 0, failing_since = NULL, rest_until = NULL"
@@ -317,7 +317,7 @@ async def _failed(
     asked = _retry_after(answer)
     given_up = due.attempts >= len(SCHEDULE) and answer.status != HTTPStatus.GONE
     if given_up:
-        await finish(cursor, due, "failed", answer, now)
+        await _finish(cursor, due, "failed", answer, now)
     else:
         # Where the receiver is gone, nothing is tried before somebody wakes the webhook.
         pause = SCHEDULE[min(due.attempts, len(SCHEDULE) - 1)] * (1 + JITTER * jitter())
@@ -349,7 +349,7 @@ def _retry_after(answer: Answer) -> timedelta:
     return min(timedelta(seconds=answer.retry_after), LONGEST_RETRY_AFTER)
 
 
-async def finish(cursor: AsyncCursor[Any], due: Due, state: str, answer: Answer, now: datetime) -> None:
+async def _finish(cursor: AsyncCursor[Any], due: Due, state: str, answer: Answer, now: datetime) -> None:
     """Close a delivery, and let the next one of its stream go."""
     await cursor.execute(
         "UPDATE service.deliveries SET state = %s, attempts = attempts + 1, next_at = NULL, lease = NULL,"
@@ -359,10 +359,10 @@ async def finish(cursor: AsyncCursor[Any], due: Due, state: str, answer: Answer,
     )
     row = await cursor.fetchone()
     if row is not None:
-        await promote(cursor, due.webhook, row[0], now)
+        await _promote(cursor, due.webhook, row[0], now)
 
 
-async def promote(cursor: AsyncCursor[Any], webhook: UUID, stream: str, now: datetime) -> None:
+async def _promote(cursor: AsyncCursor[Any], webhook: UUID, stream: str, now: datetime) -> None:
     """Let the earliest message of a stream that waits be due now."""
     await cursor.execute(
         "UPDATE service.deliveries SET next_at = %s WHERE webhook = %s AND position = (SELECT min(position)"
@@ -384,7 +384,7 @@ async def _later(
 def _visible(text: str | None) -> str | None:
     if text is None:
         return None
-    return "".join(character for character in text if character.isprintable())[:MESSAGE_ERROR_CHARACTERS]
+    return "".join(character for character in text if character.isprintable())[:_ERROR_CHARACTERS]
 
 
 class Totals(msgspec.Struct, frozen=True):

@@ -15,12 +15,12 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api.citizens import READING_ERRORS
-from api.codec import JSON, NEVER, Below, Limit, Position, T, answer, decode, require_json
+from api.codec import JSON, NEVER, T, answer, decode, require_json
 from api.idempotency import IdempotencyKeyError, command_id
 from api.openapi import IDEMPOTENCY_KEY, describe
+from api.parameters import Below, Limit, Position
 from api.problems import RequestError
-from api.service import Service, service_of
-from api.tokens import TokenInvalidError, TokenMissingError, organisation_of
+from api.service import authenticated, service_of
 from api.webhooks import answers, registry, shapes, signing
 from api.webhooks.answers import Kept
 from api.webhooks.network import Client, Target, WebhookTargetError, checked_addresses
@@ -31,7 +31,6 @@ from ledger.store.append import CommandReusedError
 
 router = APIRouter(tags=["webhooks"])
 
-_TOKEN_ERRORS: tuple[type[AiqynError], ...] = (TokenMissingError, TokenInvalidError)
 _KEY_ERRORS: tuple[type[AiqynError], ...] = (IdempotencyKeyError, CommandReusedError)
 
 
@@ -54,21 +53,9 @@ DeliveryState = Annotated[
 ]
 
 
-def _describe(summary: str, text: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as describe takes
-    options["errors"] = [*_TOKEN_ERRORS, *options.get("errors", ())]
-    described = describe(summary, text, **options)
-    described["openapi_extra"] = (described["openapi_extra"] or {}) | {"security": [{"token": []}]}
-    return described
-
-
-def _uncached(described: dict[str, Any]) -> dict[str, Any]:
-    described["responses"].pop(304, None)
-    return described
-
-
 @router.post(
     "/v1/webhooks",
-    **_describe(
+    **describe(
         "Register a webhook",
         """From now on, each event of an appeal that concerns your organisation is sent to `url` by POST,
         signed after the Standard Webhooks convention (https://www.standardwebhooks.com) with the `secret` of
@@ -81,13 +68,14 @@ def _uncached(described: dict[str, Any]) -> dict[str, Any]:
         status=201,
         gives=shapes.WebhookSecret,
         example=shapes.WEBHOOK_SECRET,
+        secured=True,
         takes={JSON: (shapes.WebhookRequest, shapes.WEBHOOK_REQUEST)},
         errors=[*READING_ERRORS, WebhookTargetError, WebhookLimitError],
     ),
 )
 async def create_webhook(request: Request) -> Response:
     """Check the target, and register it."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     asked, body = await _body(request, shapes.WebhookRequest)
 
     async def check() -> Target:
@@ -109,16 +97,17 @@ async def create_webhook(request: Request) -> Response:
 
 @router.get(
     "/v1/webhooks",
-    **_describe(
+    **describe(
         "List your webhooks",
         "All of your organisation, oldest first. Their secrets are not shown again.",
         gives=shapes.WebhookList,
         example=shapes.WEBHOOKS,
+        secured=True,
     ),
 )
 async def list_webhooks(request: Request) -> Response:
     """Of the token's organisation."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     async with service.pool.connection() as connection:
         items = await registry.list_all(connection, organisation)
     return answer(request, shapes.WebhookList(items), cache=NEVER)
@@ -126,39 +115,39 @@ async def list_webhooks(request: Request) -> Response:
 
 @router.get(
     "/v1/webhooks/{id}",
-    **_describe(
+    **describe(
         "Read a webhook",
         """Its state, the position that it stands at, how many messages wait, its last success and failure,
         and when it is tried next.""",
         gives=shapes.WebhookDocument,
         example=shapes.WEBHOOK,
+        secured=True,
         errors=[NotFoundError],
     ),
 )
 async def read_webhook(request: Request, id: WebhookId) -> Response:
     """One of the token's organisation."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     async with service.pool.connection() as connection:
         return answer(request, await registry.get(connection, organisation, id), cache=NEVER)
 
 
 @router.patch(
     "/v1/webhooks/{id}",
-    **_uncached(
-        _describe(
-            "Pause a webhook, or let it go on",
-            """While it is `paused`, nothing is sent and nothing is lost. `active` lets it go on, also one
-            that we disabled; everything that waits for its next try is tried at once.""",
-            gives=shapes.WebhookDocument,
-            example=shapes.PAUSED_WEBHOOK,
-            takes={JSON: (shapes.WebhookChange, shapes.WEBHOOK_CHANGE)},
-            errors=[*READING_ERRORS, NotFoundError],
-        )
+    **describe(
+        "Pause a webhook, or let it go on",
+        """While it is `paused`, nothing is sent and nothing is lost. `active` lets it go on, also one
+        that we disabled; everything that waits for its next try is tried at once.""",
+        gives=shapes.WebhookDocument,
+        example=shapes.PAUSED_WEBHOOK,
+        secured=True,
+        takes={JSON: (shapes.WebhookChange, shapes.WEBHOOK_CHANGE)},
+        errors=[*READING_ERRORS, NotFoundError],
     ),
 )
 async def change_webhook(request: Request, id: WebhookId) -> Response:
     """Set its state."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     asked, body = await _body(request, shapes.WebhookChange)
 
     async def work(connection: AsyncConnection[Any], _: object) -> tuple[str | None, Any]:
@@ -170,39 +159,39 @@ async def change_webhook(request: Request, id: WebhookId) -> Response:
 
 @router.delete(
     "/v1/webhooks/{id}",
-    **_uncached(
-        _describe(
-            "Remove a webhook",
-            "Nothing more is sent, but for a message that is on its way; its secrets are destroyed at once.",
-            gives=shapes.WebhookDocument,
-            example=shapes.DELETED_WEBHOOK,
-            errors=[NotFoundError],
-        )
+    **describe(
+        "Remove a webhook",
+        "Nothing more is sent, but for a message that is on its way; its secrets are destroyed at once.",
+        gives=shapes.WebhookDocument,
+        example=shapes.DELETED_WEBHOOK,
+        secured=True,
+        errors=[NotFoundError],
     ),
 )
 async def delete_webhook(request: Request, id: WebhookId) -> Response:
     """For good."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     async with service.writing() as connection:
         return answer(request, await registry.remove(connection, organisation, id), cache=NEVER)
 
 
 @router.post(
     "/v1/webhooks/{id}/secret",
-    **_describe(
+    **describe(
         "Rotate a webhook's secret",
         """The new secret is shown this once. The old one stays valid for 24 hours: until then each message
         has a signature for both in `webhook-signature`, separated by a space.""",
         status=201,
         gives=shapes.WebhookSecret,
         example=shapes.WEBHOOK_SECRET,
+        secured=True,
         parameters=[IDEMPOTENCY_KEY],
         errors=[*_KEY_ERRORS, NotFoundError, WebhookLimitError],
     ),
 )
 async def rotate_secret(request: Request, id: WebhookId) -> Response:
     """A second secret, and an end for the first."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
 
     async def work(connection: AsyncConnection[Any], _: object) -> tuple[str | None, Any]:
         ledger = service.ledger
@@ -218,20 +207,19 @@ _trials: set[UUID] = set()
 
 @router.post(
     "/v1/webhooks/{id}/test",
-    **_uncached(
-        _describe(
-            "Send a test message",
-            """One message of type `webhook.test`, sent now whatever the webhook's state is, signed as any
-            other. The answer says what came back; it changes nothing in how the webhook stands.""",
-            gives=shapes.WebhookTrial,
-            example=shapes.WEBHOOK_TRIAL,
-            errors=[NotFoundError, WebhookStateError],
-        )
+    **describe(
+        "Send a test message",
+        """One message of type `webhook.test`, sent now whatever the webhook's state is, signed as any
+        other. The answer says what came back; it changes nothing in how the webhook stands.""",
+        gives=shapes.WebhookTrial,
+        example=shapes.WEBHOOK_TRIAL,
+        secured=True,
+        errors=[NotFoundError, WebhookStateError],
     ),
 )
 async def test_webhook(request: Request, id: WebhookId) -> Response:
     """Send, wait, and tell."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     now = service.ledger.now()
     async with service.pool.connection() as connection:
         webhook = await registry.get(connection, organisation, id)
@@ -255,12 +243,13 @@ async def test_webhook(request: Request, id: WebhookId) -> Response:
 
 @router.get(
     "/v1/webhooks/{id}/deliveries",
-    **_describe(
+    **describe(
         "List a webhook's messages",
         """The latest positions first: what waits, what was delivered, what failed and why. Finished ones are
         kept for 30 days.""",
         gives=shapes.DeliveryPage,
         example=shapes.DELIVERIES,
+        secured=True,
         errors=[NotFoundError, RequestError],
     ),
 )
@@ -272,7 +261,7 @@ async def list_deliveries(
     limit: Limit = 50,
 ) -> Response:
     """A page."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     async with service.pool.connection() as connection:
         page = await registry.deliveries(connection, organisation, id, state=state, below=below, limit=limit)
     return answer(request, page, cache=NEVER)
@@ -280,21 +269,20 @@ async def list_deliveries(
 
 @router.post(
     "/v1/webhooks/{id}/deliveries/{position}/retry",
-    **_uncached(
-        _describe(
-            "Send a message again",
-            """Now, whether it waits for its next try, failed, or was delivered. What comes behind it in its
-            stream waits until it is through, or has failed again.""",
-            gives=shapes.DeliveryDocument,
-            example=shapes.DELIVERY,
-            parameters=[IDEMPOTENCY_KEY],
-            errors=[*_KEY_ERRORS, NotFoundError, RequestError, WebhookStateError],
-        )
+    **describe(
+        "Send a message again",
+        """Now, whether it waits for its next try, failed, or was delivered. What comes behind it in its
+        stream waits until it is through, or has failed again.""",
+        gives=shapes.DeliveryDocument,
+        example=shapes.DELIVERY,
+        secured=True,
+        parameters=[IDEMPOTENCY_KEY],
+        errors=[*_KEY_ERRORS, NotFoundError, RequestError, WebhookStateError],
     ),
 )
 async def retry_delivery(request: Request, id: WebhookId, position: Position) -> Response:
     """Let it be due."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
 
     async def work(connection: AsyncConnection[Any], _: object) -> tuple[str | None, Any]:
         now = service.ledger.now()
@@ -305,21 +293,20 @@ async def retry_delivery(request: Request, id: WebhookId, position: Position) ->
 
 @router.post(
     "/v1/webhooks/{id}/redelivery",
-    **_uncached(
-        _describe(
-            "Send everything again from a position on",
-            """For a receiver that lost what it had: every message from `position` on is sent again, in order,
-            under the same `webhook-id` as before.""",
-            gives=shapes.WebhookDocument,
-            example=shapes.REDELIVERED_WEBHOOK,
-            takes={JSON: (shapes.RedeliveryRequest, shapes.REDELIVERY_REQUEST)},
-            errors=[*READING_ERRORS, NotFoundError, WebhookStateError],
-        )
+    **describe(
+        "Send everything again from a position on",
+        """For a receiver that lost what it had: every message from `position` on is sent again, in order,
+        under the same `webhook-id` as before.""",
+        gives=shapes.WebhookDocument,
+        example=shapes.REDELIVERED_WEBHOOK,
+        secured=True,
+        takes={JSON: (shapes.RedeliveryRequest, shapes.REDELIVERY_REQUEST)},
+        errors=[*READING_ERRORS, NotFoundError, WebhookStateError],
     ),
 )
 async def redeliver(request: Request, id: WebhookId) -> Response:
     """Set it back."""
-    service, organisation = await _asked(request)
+    service, organisation = await authenticated(request)
     asked, body = await _body(request, shapes.RedeliveryRequest)
 
     async def work(connection: AsyncConnection[Any], _: object) -> tuple[str | None, Any]:
@@ -333,12 +320,6 @@ async def redeliver(request: Request, id: WebhookId) -> Response:
 
 _Work = Callable[[AsyncConnection[Any], Any], Awaitable[tuple[str | None, Any]]]
 """Takes what was checked, gives the new thing's address and the document of the answer."""
-
-
-async def _asked(request: Request) -> tuple[Service, str]:
-    service = service_of(request)
-    async with service.pool.connection() as connection:
-        return service, await organisation_of(connection, request)
 
 
 async def _body(request: Request, kind: type[T]) -> tuple[T, bytes]:

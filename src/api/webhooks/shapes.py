@@ -12,7 +12,7 @@ from api import examples
 
 State = Literal["active", "paused", "disabled", "deleted"]
 EventPattern = Annotated[
-    str, Meta(max_length=100, pattern=r"^[a-z][a-z_]*(\.[a-z_]+)*(\.\*)?\Z", examples=["petition.*"])
+    str, Meta(max_length=100, pattern=r"^[a-z][a-z_]*(\.[a-z_]+)*(\.\*)?\Z", examples=["appeal.*"])
 ]
 """A type of event, or the beginning of some with ``.*``."""
 Position = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -23,7 +23,7 @@ class WebhookRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     types: Annotated[tuple[EventPattern, ...], Meta(max_length=50)] = ()
-    """Types of events, or prefixes such as ``petition.*``; without any: every event that concerns you."""
+    """Types of events, or prefixes such as ``appeal.*``; without any: every event that concerns you."""
 
 
 class WebhookDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,9 +120,10 @@ class DeliveryPage(msgspec.Struct, frozen=True):
 
 
 _ID = "0b6e5f0e-7a4b-4f0e-9d5c-3f6a1c2b7d11"
+_APPEAL = "appeal/JT-2026-00000017"
 _URL = "https://village.example/aiqyn"
 WEBHOOK: dict[str, Any] = {
-    "id": _ID, "organisation": examples.BODY, "url": _URL, "types": ["petition.*"], "state": "active",
+    "id": _ID, "organisation": examples.BODY, "url": _URL, "types": ["appeal.*"], "state": "active",
     "reason": None, "created_at": examples.TIME, "position": 1043, "waiting": 1, "delivered": 17, "failed": 0,
     "failures": 1, "failing_since": examples.TIME, "last_success_at": examples.TIME,
     "last_failure_at": examples.TIME, "last_status": 503, "last_error": None, "next_try_at": examples.TIME,
@@ -132,7 +133,7 @@ NEW_WEBHOOK = WEBHOOK | {
     "last_failure_at": None, "last_status": None, "next_try_at": None,
 }  # fmt: skip
 WEBHOOKS = {"items": [WEBHOOK]}
-WEBHOOK_REQUEST = {"url": _URL, "types": ["petition.*"]}
+WEBHOOK_REQUEST = {"url": _URL, "types": ["appeal.*"]}
 WEBHOOK_SECRET = {
     "webhook": NEW_WEBHOOK,
     "secret": "whsec_c2VjcmV0IG9mIGFuIGV4YW1wbGUsIDMyIGJ5dGVzISE=",
@@ -146,7 +147,7 @@ WEBHOOK_TRIAL = {
     "delivered": False, "status": 404, "error": None, "seconds": 0.21, "message": f"{_ID}_test-9f86d081",
 }  # fmt: skip
 DELIVERY = {
-    "message": f"{_ID}_1042", "position": 1042, "stream": examples.STREAM, "type": "petition.routed",
+    "message": f"{_ID}_1042", "position": 1042, "stream": _APPEAL, "type": "appeal.taken",
     "state": "waiting", "attempts": 1, "status": 503, "error": None, "created_at": examples.TIME,
     "tried_at": examples.TIME, "next_try_at": examples.TIME, "finished_at": None,
 }  # fmt: skip

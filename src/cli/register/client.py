@@ -122,14 +122,19 @@ class ImportClient:
         return reason, 0.0
 
     def _refused(self, response: httpx.Response) -> tuple[str, float]:
-        try:
-            detail = str(msgspec.json.decode(response.content, type=dict[str, Any])["detail"])
-        except (msgspec.MsgspecError, LookupError):
-            detail = f"{self._client.base_url} answers {response.status_code}."
+        detail = detail_of(response) or f"{self._client.base_url} answers {response.status_code}."
         if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
             raise ImportStoppedError(f"The service refuses the import: {detail}")
         asked = response.headers.get("retry-after", "")
         return detail, min(float(asked), MAX_PAUSE) if asked.isdecimal() else 0.0
+
+
+def detail_of(response: httpx.Response) -> str | None:
+    """What the problem document of an answer says; None where it has none."""
+    try:
+        return str(msgspec.json.decode(response.content, type=dict[str, Any])["detail"])
+    except (msgspec.MsgspecError, LookupError):
+        return None
 
 
 def _lines(response: httpx.Response) -> Iterator[bytes]:

@@ -10,26 +10,25 @@ from pathlib import Path
 from typing import IO
 
 from cli.register.mapping import CsvForm
-from cli.register.records import Broken, Record, RegisterError, opened
+from cli.register.records import Broken, Record, RegisterError, Source
 
 _UNREADABLE = "surrogateescape"
 
 
-class CsvSource:
+class CsvSource(Source):
     """Reads row by row; a row with too many or too few cells, or bytes of another encoding, is broken."""
 
     def __init__(self, path: Path, form: CsvForm) -> None:
         """Read the names of the columns. Raises :class:`~cli.register.records.RegisterError`."""
-        self._path = path
+        super().__init__(path)
         self._form = form
-        self._file: IO[bytes] | None = None
         try:
             codecs.lookup(form.encoding)
         except LookupError:
             raise RegisterError(
                 f"There is no encoding {form.encoding!r}: see [csv] in the mapping."
             ) from None
-        with opened(path) as (_, content):
+        with self._content() as content:
             names = next(self._rows(content), (0, []))[1]
         if not isinstance(names, str):
             names = [name.strip() for name in names]
@@ -39,12 +38,11 @@ class CsvSource:
             twice = sorted({name for name in names if names.count(name) > 1})
             raise RegisterError(f"{path} has columns of the same name: {', '.join(twice)}.")
         self._names = names
-        self.columns: frozenset[str] | None = frozenset(names)
+        self.columns = frozenset(names)
 
     def __iter__(self) -> Iterator[Record | Broken]:
         """The rows below the names."""
-        with opened(self._path) as (file, content):
-            self._file = file
+        with self._content() as content:
             rows = self._rows(content)
             next(rows, None)
             for line, cells in rows:
@@ -59,11 +57,6 @@ class CsvSource:
                     yield Broken(line, f"The row has bytes that are not {self._form.encoding}.")
                 else:
                     yield Record(line, dict(zip(self._names, (cell.strip() for cell in cells), strict=True)))
-            self._file = None
-
-    def done(self) -> int:
-        """Bytes of the file that were read."""
-        return self._file.tell() if self._file is not None else self._path.stat().st_size
 
     def _rows(self, content: IO[bytes]) -> Iterator[tuple[int, list[str] | str]]:
         """Line and cells of each row, or why it is broken."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from ledger.errors import AiqynError
 
@@ -37,32 +38,40 @@ class Broken:
     reason: str
 
 
-class Source(Protocol):
+class Source(ABC):
     """A register's file."""
 
-    columns: frozenset[str] | None
+    columns: frozenset[str] | None = None
     """Names of all columns; None where each row may have others."""
 
+    def __init__(self, path: Path) -> None:
+        """``path``: packed where it ends with ``.gz``."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    @abstractmethod
     def __iter__(self) -> Iterator[Record | Broken]:
-        """Its rows, as they stand."""
+        """Its rows, as they stand. Raises :class:`RegisterError`."""
 
     def done(self) -> int:
         """Bytes of the file that were read."""
+        return self._file.tell() if self._file is not None else self._path.stat().st_size
 
-
-@contextmanager
-def opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The file as it is, and its content, which is the same unless it is packed (``.gz``)."""
-    try:
-        with path.open("rb") as file:
-            if path.suffix != ".gz":
-                yield file, file
-                return
-            with gzip.open(file) as content:
-                yield file, content  # type: ignore[misc]  # GzipFile reads as any file does
-    except OSError as error:
-        raise RegisterError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (EOFError, zlib.error) as error:
-        raise RegisterError(
-            f"{path} cannot be unpacked: it breaks off, or is not as it was packed."
-        ) from error
+    @contextmanager
+    def _content(self) -> Iterator[IO[bytes]]:
+        """What stands in the file, unpacked."""
+        try:
+            with self._path.open("rb") as self._file:
+                if self._path.suffix != ".gz":
+                    yield self._file
+                    return
+                with gzip.open(self._file) as content:
+                    yield content  # type: ignore[misc]  # GzipFile reads as any file does
+        except OSError as error:
+            raise RegisterError(f"{self._path} cannot be read: {error.strerror or error}.") from error
+        except (EOFError, zlib.error) as error:
+            raise RegisterError(
+                f"{self._path} cannot be unpacked: it breaks off, or is not as it was packed."
+            ) from error
+        finally:
+            self._file = None

@@ -7,30 +7,22 @@ over. A document type is refused: with it, an XML file can read others, or grow 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 from xml.parsers import expat
 
-from cli.register.records import Broken, Record, RegisterError, opened
+from cli.register.records import Broken, Record, RegisterError, Source
 
 OF_THE_CASE = "case:"
 _VALUES = frozenset({"string", "date", "int", "float", "boolean", "id"})
 _PIECE = 65_536
 
 
-class XesSource:
+class XesSource(Source):
     """Reads event by event."""
-
-    columns: frozenset[str] | None = None
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes] | None = None
 
     def __iter__(self) -> Iterator[Record | Broken]:
         """The events of all traces. Raises :class:`~cli.register.records.RegisterError`."""
-        with opened(self._path) as (file, content):
-            self._file = file
+        with self._content() as content:
             reader = _Reader()
             try:
                 while piece := content.read(_PIECE):
@@ -42,11 +34,6 @@ class XesSource:
                 ) from error
             except _RefusedError as error:
                 raise RegisterError(f"{self._path}:{error.line}: {error}") from error
-            self._file = None
-
-    def done(self) -> int:
-        """Bytes of the file that were read."""
-        return self._file.tell() if self._file is not None else self._path.stat().st_size
 
 
 class _RefusedError(Exception):

@@ -64,6 +64,14 @@ ROOM = "appeal"
 PREFIXES: dict[Applicant, tuple[str, str]] = {"person": ("JT", "ЖТ"), "company": ("ZT", "ЗТ")}
 """How an appeal's number begins, in its stream's name and on the talon."""
 IMPORTED = "IM"
+MAX_DEPTH = 10
+"""Of parts of parts: the name of a stream, and of each of its readings, has room for so many."""
+MAX_REPEATED = 200
+"""Steps that a body may take again and again, of one appeal: every command reads all that happened before."""
+MAX_OBJECTIONS = 50
+_PARTS = re.compile(
+    rf"{ROOM}/(?:[A-Z]{{2}}-[0-9]{{4}}-[0-9]{{8}}|{IMPORTED}-[A-Za-z0-9_-]{{22}})((?:-[1-9][0-9]{{0,8}})*)"
+)
 _NUMBER = re.compile(r"([A-Z]{2})-([0-9]{4})-([0-9]{8})((?:-[1-9][0-9]{0,8})*)")
 _TALON = re.compile(r"(ЖТ|ЗТ|JT|ZT)-([0-9]{4})-([0-9]{8})((?:[/-][1-9][0-9]{0,8})*)")
 
@@ -202,6 +210,8 @@ class Appeal(LedgerAggregate):
         self.forward_until: datetime | None = None
         self.fix_until: datetime | None = None
         self.forwards = self.parts = self.asked = self.extensions = self.objections = 0
+        self.repeated = self.rows = self.passed = 0
+        """Steps that can be repeated at will, rows of the old register, events of the clock."""
         self.assignments: dict[int, str] = {}
         self.untold: dict[int, str] = {}
         """Events that the applicant must still be told of, and by whom."""
@@ -248,6 +258,8 @@ class Appeal(LedgerAggregate):
     def _import_case(self, facts: AppealImported, by: Issuance) -> None:
         require(self.id.startswith(f"{ROOM}/{IMPORTED}-"), f"An imported appeal's number begins {IMPORTED}-.")
         self._require_handler(by)
+        latest = appeal_terms.registered_on(by.at)
+        require(facts.registered_on <= latest, f"What is imported was registered, {latest} at the latest.")
         self.origin = "imported"
         self.due = facts.due
         self.happened = facts.happened
@@ -258,6 +270,10 @@ class Appeal(LedgerAggregate):
         """A further row of the old register, in the order of time."""
         self.require_state(facts)
         self._require_handler(by)
+        require(
+            self.version == self.rows + self.passed,
+            f"Steps were taken on {self.id} here: what the old register says behind them is not taken over.",
+        )
         require(
             self.happened is not None and facts.happened >= self.happened,
             f"The old register's last step was at {self.happened}: steps are imported in their order.",
@@ -319,6 +335,12 @@ class Appeal(LedgerAggregate):
         """A part becomes an appeal of its own, to another body; the rest stays."""
         self._may(facts, by)
         self._require_other(facts.to)
+        self._repeat()
+        found = _PARTS.fullmatch(self.id)
+        require(
+            found is None or found[1].count("-") < MAX_DEPTH,
+            f"A part of a part is divided {MAX_DEPTH} times at most: forward it whole.",
+        )
         require(facts.number == self.parts + 1, f"The next part of this appeal is number {self.parts + 1}.")
         self._require_late(facts.late, by.at, self.forward_until)
         _require_term("telling", facts.tell_until, appeal_terms.tell_until(by.at))
@@ -338,6 +360,7 @@ class Appeal(LedgerAggregate):
         """Another body is asked for its part of the answer."""
         self._may(facts, by)
         self._require_other(facts.to)
+        self._repeat()
         number = self.asked + 1
         require(facts.assignment == number, f"The next assignment of this appeal is number {number}.")
         require(
@@ -362,6 +385,7 @@ class Appeal(LedgerAggregate):
         """The executor asks for more time, before the term is over (article 76)."""
         self._may(facts, by)
         self._require_extendable(facts.until, by.at)
+        self._repeat()
         self.extension = "drafted"
         self.extend_until = facts.until
 
@@ -401,6 +425,7 @@ class Appeal(LedgerAggregate):
     def notice_hearing(self, facts: AppealHearingNoticed, by: Issuance) -> None:
         """The applicant is invited, at least three working days before (article 73)."""
         self._may(facts, by)
+        self._repeat()
         earliest = appeal_terms.earliest_hearing(by.at)
         require(
             facts.at >= earliest,
@@ -420,6 +445,7 @@ class Appeal(LedgerAggregate):
         self.require_state(facts)
         if self.object_until is None or by.at >= self.object_until:
             raise TermPassedError(f"Objections were taken until {self.object_until}.")
+        require(self.objections < MAX_OBJECTIONS, f"Of one appeal {MAX_OBJECTIONS} objections are taken.")
         self.objections += 1
 
     @event("HearingHeld")
@@ -438,6 +464,7 @@ class Appeal(LedgerAggregate):
         self._may(facts, by)
         self._require_ground(facts)
         self._require_heard(facts.outcome, by.at)
+        self._repeat()
         self.decision = "drafted"
         self.draft = (facts.outcome, facts.ground)
 
@@ -478,6 +505,7 @@ class Appeal(LedgerAggregate):
         require(facts.term == self.term, f"The term that runs is that of {self.term}.")
         require(facts.due == self.due and by.at >= facts.due, f"The term ends at {self.due}.")
         self.missed = "yes"
+        self.passed += 1
         if facts.term == "consideration":
             self.complain_until = appeal_terms.complain_until(by.at)
 
@@ -619,7 +647,8 @@ class Appeal(LedgerAggregate):
     def readers(self) -> frozenset[str]:
         """The organisations that may read what is personal in it now."""
         higher = {self.higher} if self.state == "complaint-passed-up" and self.higher else set()
-        return frozenset({self.body, *self.assignments.values(), *higher})
+        asked = self.assignments.values() if self.state in _WORK else ()
+        return frozenset({self.body, *asked, *higher})
 
     def _opened_again(self, at: datetime) -> datetime:
         return appeal_terms.consider_until(self.kind, appeal_terms.registered_on(at))
@@ -647,6 +676,7 @@ class Appeal(LedgerAggregate):
 
     def _import(self, step: ImportedStep, happened: datetime, at: datetime) -> None:
         require(happened <= at, "What is imported has happened already.")
+        self.rows += 1
         state = AFTER_IMPORT[step]
         if state is not None:
             self.state = state
@@ -671,6 +701,13 @@ class Appeal(LedgerAggregate):
     def _may(self, facts: Fact, by: Issuance) -> None:
         self._require_handler(by)
         self.require_state(facts)
+
+    def _repeat(self) -> None:
+        require(
+            self.repeated < MAX_REPEATED,
+            f"Drafts, notices, assignments and parts of one appeal: {MAX_REPEATED} at most.",
+        )
+        self.repeated += 1
 
     def _require_handler(self, by: Issuance) -> None:
         self._require_body(by, self.body)

@@ -80,7 +80,7 @@ class CommandId:
     scope: str
     key: str
     request: bytes
-    """SHA-256 of what was asked."""
+    """32 bytes that stand for what was asked: an HMAC where that holds anything personal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Vault:
             raise VaultError(f"The vault key has {KEY_BYTES} bytes, not {len(key)}.")
         self._wrapping = AESGCM(key)
         self._persons = hmac.digest(key, b"aiqyn: persons", "sha256")
+        self._requests = hmac.digest(key, b"aiqyn: requests", "sha256")
 
     def person(self, number: str) -> bytes:
         """What stands for a person in this operator's own tables: 32 bytes, without the key nothing.
@@ -45,6 +46,14 @@ class Vault:
         ``number``: an IIN, or a company's BIN.
         """
         return hmac.digest(self._persons, number.encode(), "sha256")
+
+    def request(self, digest: bytes) -> bytes:
+        """What is kept of a request, by its SHA-256, to know it again: 32 bytes.
+
+        A request holds what is personal. Whoever has the tables without the key cannot try texts, numbers
+        of persons or codes of talons against it.
+        """
+        return hmac.digest(self._requests, digest, "sha256")
 
     def wrap(self, purpose: str, owner: str, key: bytes) -> bytes:
         """Encrypt a key for storage. ``purpose`` and ``owner`` must be the same when it is unwrapped."""

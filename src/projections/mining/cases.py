@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any, LiteralString
 
@@ -15,6 +15,7 @@ from ledger import events
 from ledger.domain.appeal import IMPORTED, REOPENING, ROOM
 from ledger.store.database import connect
 from ledger.tlog.encoding import to_base64
+from projections.appeal_case import BEGINNINGS, moment
 from projections.batch import LoggedEvent, read_event
 
 Value = str | int | bool | datetime
@@ -25,7 +26,6 @@ _PAGE = 2000
 _ENTRIES: LiteralString = (
     "SELECT position, stream, entry FROM ledger.entries WHERE stream >= %s AND stream < %s ORDER BY stream, n"
 )
-_BEGINNING = events.AppealSubmitted | events.AppealSplitOff | events.AppealImported
 _OF_THE_CASE = frozenset({"kind", "applicant", "channel", "category", "lang", "region", "register"})
 _TOLD_OTHERWISE = frozenset({"activity", "happened", "parent"})
 
@@ -63,16 +63,16 @@ class CaseEvent:
     def of(cls, event: LoggedEvent) -> CaseEvent:
         """As it was logged."""
         facts = event.facts
-        activity, time = facts.type, datetime.fromtimestamp(event.iat, UTC)
+        activity = facts.type
         if isinstance(facts, events.AppealImported | events.AppealStepImported):
-            activity, time = facts.activity, facts.happened.astimezone(UTC)
-        return cls(event.position, event.n, event.iss, event.kid, facts.type, activity, time, facts)
+            activity = facts.activity
+        return cls(event.position, event.n, event.iss, event.kid, facts.type, activity, moment(event), facts)
 
     @property
     def values(self) -> dict[str, Value]:
         """The facts that are not those of the whole case; what there is none of is left out."""
         left_out = _TOLD_OTHERWISE
-        if isinstance(self.facts, _BEGINNING):
+        if isinstance(self.facts, BEGINNINGS):
             left_out |= _OF_THE_CASE
         found = ((name, getattr(self.facts, name)) for name in self.facts.__struct_fields__)
         return {name: _plain(value) for name, value in found if value is not None and name not in left_out}
@@ -115,7 +115,7 @@ class Case:
     def bodies(self) -> list[Changed]:
         """The organisations that it lay with."""
         first = self.events[0]
-        found = [Changed(first.time, first.facts.body)] if isinstance(first.facts, _BEGINNING) else []
+        found = [Changed(first.time, first.facts.body)] if isinstance(first.facts, BEGINNINGS) else []
         for event in self.events:
             if isinstance(event.facts, events.AppealForwarded):
                 found.append(Changed(event.time, event.facts.to))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ledger import events
+from projections.base import utc
 from projections.mining.cases import Case, CaseEvent, Snapshot, Value, in_chunks
 
 MEDIA_TYPE = "application/json"
@@ -186,7 +187,7 @@ def _value(value: Value) -> str | int | bool:
 
 
 def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return utc(moment).isoformat().replace("+00:00", "Z")
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from xml.sax.saxutils import quoteattr
 
+from projections.base import utc
 from projections.mining.cases import Case, CaseEvent, Snapshot, Value, in_chunks
 
 MEDIA_TYPE = "application/xml"
@@ -107,8 +108,8 @@ def _attribute(key: str, value: Value) -> str:
 
 
 def _time(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return utc.isoformat(timespec="microseconds" if utc.microsecond % 1000 else "milliseconds")
+    at = utc(moment)
+    return at.isoformat(timespec="microseconds" if at.microsecond % 1000 else "milliseconds")
 
 
 @lru_cache(maxsize=10_000)

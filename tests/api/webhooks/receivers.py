@@ -147,16 +147,13 @@ class Outbox:
             population=self.counted[stream], counted_on=date(2026, 3, 2)
         )
         position = self.ledger.add(f"organisation/{stream}", facts)
-        self.concern(position, f"organisation/{stream}", *concerns)
+        self.concern(position, *concerns)
         return position
 
-    def concern(self, position, stream, *bodies):
+    def concern(self, position, *bodies):
         for body in bodies:
             self.ledger.execute(
-                "INSERT INTO projections.concerns (body, position, stream) VALUES (%s, %s, %s)",
-                body,
-                position,
-                stream,
+                "INSERT INTO projections.concerns (body, position) VALUES (%s, %s)", body, position
             )
 
     @asynccontextmanager

@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import re
-import subprocess
-import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.webhook import webhook
+from ledger.errors import AiqynError
 from tests.api.services import VILLAGE, begin
 
 
@@ -19,8 +20,7 @@ def aiqyn(database, tmp_path):
     """Run a subcommand against a ledger with a village; its status and what it printed."""
     world = asyncio.run(begin(database))
     world.keys.save(world.parts().settings)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIQYN_")}
-    environment |= {
+    environment = dict.fromkeys(name for name in os.environ if name.startswith("AIQYN_")) | {
         "AIQYN_HOME": str(world.home),
         "AIQYN_DATABASE_URL": database.url,
         "AIQYN_ADMIN_DATABASE_URL": database.admin_url,
@@ -28,14 +28,9 @@ def aiqyn(database, tmp_path):
     }
 
     def run(*arguments, **variables):
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", "webhook", *arguments],
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return done.returncode, done.stdout + done.stderr
+        done = CliRunner().invoke(webhook, arguments, env=environment | variables)
+        told = str(done.exception) if isinstance(done.exception, AiqynError) else ""
+        return done.exit_code, done.output + told
 
     return run
 

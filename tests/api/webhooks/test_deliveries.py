@@ -43,7 +43,7 @@ def test_a_message_says_what_is_public_and_carries_the_sealed_event(outbox):
             await outbox.webhook(receiver.url)
             stream = f"petition/{petition(1)}"
             position = outbox.ledger.add(stream, submitted(), title="Кітапхана", iin="900101300007")
-            outbox.concern(position, stream, VILLAGE)
+            outbox.concern(position, VILLAGE)
             await outbox.send()
             (got,) = receiver.got
             event = outbox.ledger.events[position]

@@ -44,12 +44,12 @@ class Caller:
         """An event of a petition that concerns it; its position."""
         petition = await self.api.submitted()
         with psycopg.connect(self.api.world.database.admin_url) as connection:
-            ((position, stream),) = connection.execute(
-                "SELECT position, stream FROM ledger.entries WHERE stream = %s", [f"petition/{petition}"]
+            ((position,),) = connection.execute(
+                "SELECT position FROM ledger.entries WHERE stream = %s", [f"petition/{petition}"]
             ).fetchall()
             connection.execute(
-                "INSERT INTO projections.concerns (body, position, stream) VALUES (%s, %s, %s)",
-                [self.organisation, position, stream],
+                "INSERT INTO projections.concerns (body, position) VALUES (%s, %s)",
+                [self.organisation, position],
             )
         return position
 
