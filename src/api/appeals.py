@@ -47,7 +47,6 @@ from api.problems import RequestError
 from api.service import Service, authenticated, service_of
 from api.shapes import ReceiptDocument, RecordedDocument
 from api.streaming import Slots
-from api.tokens import TokenInvalidError, TokenMissingError
 from ledger.appeals import (
     CabinetStaleError,
     Case,
@@ -83,7 +82,6 @@ _FILING_ERRORS = (
     *READING_ERRORS, wording.UnreadableTextError, UnknownBodyError, NotAllowedError, NoTermError,
     InvalidCommandError, AttachmentRefusedError, AttachmentUnknownError,
 )  # fmt: skip
-_TOKEN_ERRORS = (TokenMissingError, TokenInvalidError, UnauthorisedIssuerError)
 _ACT_ERRORS = (
     *READING_ERRORS, NotFoundError, NotAllowedError, TermPassedError, StreamConflictError,
     wording.UnreadableTextError, InvalidCommandError, AttachmentRefusedError, AttachmentUnknownError,
@@ -234,7 +232,7 @@ async def submit(request: Request) -> Response:
         gives=TalonDocument,
         example=examples.TALON,
         takes={JSON: (TakenDownRequest, examples.TAKEN_DOWN)},
-        errors=[*_FILING_ERRORS, *_TOKEN_ERRORS, IinInvalidError],
+        errors=[*_FILING_ERRORS, UnauthorisedIssuerError, IinInvalidError],
         secured=True,
     ),
 )
@@ -351,7 +349,7 @@ async def act(request: Request, stream: AppealStream) -> Response:
         gives=RecordedDocument,
         example=examples.WITHDRAWAL_ASKED,
         takes={JSON: (VisitorActRequest, examples.VISITOR_ACT)},
-        errors=[*_ACT_ERRORS, *_TOKEN_ERRORS, CodeWrongError],
+        errors=[*_ACT_ERRORS, UnauthorisedIssuerError, CodeWrongError],
         secured=True,
     ),
 )
@@ -434,7 +432,13 @@ async def open_cabinet(request: Request) -> Response:
         gives=ReadingDocument,
         example=examples.READING,
         takes={JSON: (ReadingRequest, examples.READING_REQUEST)},
-        errors=[*READING_ERRORS, *_TOKEN_ERRORS, NotFoundError, NotAReaderError, StreamConflictError],
+        errors=[
+            *READING_ERRORS,
+            UnauthorisedIssuerError,
+            NotFoundError,
+            NotAReaderError,
+            StreamConflictError,
+        ],
         secured=True,
     ),
 )
@@ -462,7 +466,7 @@ async def read(request: Request, stream: AppealStream) -> Response:
         "For whoever recorded the reading, within an hour of it: the bytes, as they were uploaded.",
         media_type="application/octet-stream",
         example="the file",
-        errors=[RequestError, *_TOKEN_ERRORS, NotFoundError, NotAReaderError],
+        errors=[RequestError, UnauthorisedIssuerError, NotFoundError, NotAReaderError],
         secured=True,
     ),
 )

@@ -22,7 +22,7 @@ from api.commands import explain, explained, named_stream
 from api.openapi import IDEMPOTENCY_KEY, describe
 from api.problems import MediaTypeError, RequestError
 from api.service import Service, authenticated
-from api.tokens import TokenInvalidError, TokenMissingError
+from api.streaming import Slots
 from ledger.application import Recorded
 from ledger.errors import AiqynError
 from ledger.events import Stream
@@ -58,7 +58,7 @@ class BulkLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The line's idempotency key."""
 
 
-_slots = ndjson.Slots(MAX_REQUESTS, lambda: BulkFullError("Too many bulk requests at once: repeat it later."))
+_slots = Slots(MAX_REQUESTS, lambda: BulkFullError("Too many bulk requests at once: repeat it later."))
 
 
 _DESCRIBED = describe(
@@ -72,10 +72,9 @@ _DESCRIBED = describe(
     media_type=ndjson.NDJSON,
     example=BULK_ANSWER,
     takes={ndjson.NDJSON: (BulkLine, BULK_REQUEST)},
-    errors=[*READING_ERRORS, TokenMissingError, TokenInvalidError, BulkFullError],
+    errors=[*READING_ERRORS, BulkFullError],
     secured=True,
 )
-_DESCRIBED["responses"].pop(304, None)
 _DESCRIBED["openapi_extra"]["parameters"] = [
     {**IDEMPOTENCY_KEY, "description": "Not looked at: each line has a `key` of its own."}
 ]
@@ -87,12 +86,8 @@ async def post_bulk(request: Request) -> Response:
     if media_type(request) != ndjson.NDJSON:
         raise MediaTypeError(f"Send the lines as {ndjson.NDJSON}.")
     service, organisation = await authenticated(request)
-    _slots.take()
-    try:
+    with _slots.taken():
         body = await request.body()
-    except BaseException:
-        _slots.give_back()
-        raise
     return ndjson.answers(body, _Lines(service, organisation).record, _slots.give_back)
 
 

@@ -18,7 +18,6 @@ from api.openapi import describe
 from api.problems import MediaTypeError, RequestError, status_of
 from api.service import Service, authenticated, service_of
 from api.shapes import EventRequest, RecordedDocument
-from api.tokens import TokenInvalidError, TokenMissingError
 from ledger.application import InvalidCommandError, NotFoundError, Recorded
 from ledger.attachments import AttachmentRefusedError, AttachmentUnknownError
 from ledger.context import UnknownBodyError
@@ -51,8 +50,10 @@ _DESCRIBED = describe(
         SD_JWT: ({"type": "string"}, examples.SD_JWT),
     },
     conflict=True,
+    secured=True,
+    open_too=True,
     errors=[
-        *READING_ERRORS, PreconditionError, TokenMissingError, TokenInvalidError, UnauthorisedIssuerError,
+        *READING_ERRORS, PreconditionError, UnauthorisedIssuerError,
         AnotherBodyError, AnotherBodysAppealError, NotAllowedError, HearingMissingError, TermPassedError,
         WrongTermError, StreamConflictError, AttachmentRefusedError, AttachmentUnknownError,
         InvalidCommandError, NoTermError, NotFoundError, UnknownBodyError, UnreadableTextError,
@@ -60,7 +61,6 @@ _DESCRIBED = describe(
         ClockSkewError,
     ],
 )  # fmt: skip
-_DESCRIBED["openapi_extra"]["security"] = [{"token": []}, {}]
 
 
 @router.post("/v1/events", **_DESCRIBED)

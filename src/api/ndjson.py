@@ -18,10 +18,8 @@ import msgspec
 
 from api.codec import NEVER
 from api.problems import InternalError, RequestError, problem, status_of
-from api.streaming import Held, Slots
+from api.streaming import Held
 from ledger.errors import AiqynError
-
-__all__ = ["AT_ONCE", "MAX_LINES", "MAX_LINE_BYTES", "NDJSON", "Slots", "Work", "answers", "lines"]
 
 log = logging.getLogger(__name__)
 
