@@ -17,12 +17,13 @@ from tests.ledger import appeal_model as law
 WORDS = "Мәтін."
 ROUTES = ("token", "sealed", "line", "sealed line")
 """Plain JSON or sealed with a key of their own; in a request of its own or as a line of many."""
-SPOILS = (
+FAULTS = (
     "nothing", "unknown field", "wrong type", "missing text", "further text", "blank text", "another term",
     "another lateness", "another number", "stale", "ahead", "another stream", "praise", "forged",
     "another's token", "slow clock", "fast clock", "little slow", "little fast",
 )  # fmt: skip
 """What can be wrong with a command, besides who says it and when."""
+NUMBERS = {"number", "assignment", "of"}
 NOWHERE = "appeal/JT-2020-00000001"
 
 
@@ -136,36 +137,57 @@ def chosen(one, case, name, now, bodies):
             return {}
 
 
+def has_room(command, fault):
+    """Whether something can be wrong with a command in this way."""
+    match fault:
+        case "unknown field" | "further text" | "praise":
+            return not command.sealed
+        case "wrong type":
+            return not command.sealed and bool(command.said)
+        case "missing text" | "blank text":
+            return bool(set(command.texts) - {"attachments"})
+        case "another term":
+            return bool(law.TERMS & set(command.said))
+        case "another lateness":
+            return "late" in command.said
+        case "another number":
+            return bool(NUMBERS & set(command.said))
+        case "another's token":
+            return command.route == "sealed line"
+        case "forged" | "slow clock" | "fast clock" | "little slow" | "little fast":
+            return command.sealed
+        case _:
+            return True
+
+
 def spoil(command, fault, case, now):
-    """Put a fault into a command, where it has room for it."""
+    """Put a fault into a command that has room for it."""
     command.spoil, sealed = fault, command.sealed
     names = sorted(set(command.texts) - {"attachments"})
-    reckoned = sorted(law.TERMS & set(command.said))
     match fault:
-        case "unknown field" if not sealed:
+        case "unknown field":
             command.said["surprise"] = 1
             command.wrong.add("command-invalid")
-        case "wrong type" if not sealed and command.said:
+        case "wrong type":
             command.said[max(command.said)] = []
             command.wrong.add("command-invalid")
-        case "missing text" if names:
+        case "missing text":
             # A sealed one loses it on its way: the event still commits to it.
             command.wrong.add("disclosure-mismatch" if sealed else "command-invalid")
             if not sealed:
                 del command.texts[names[0]]
-        case "further text" if not sealed:
+        case "further text":
             command.texts["surprise"] = WORDS
             command.wrong.add("command-invalid")
-        case "blank text" if names:
+        case "blank text":
             command.texts[names[0]] = ""
             command.wrong.add("command-invalid")
-        case "another term" if reckoned:
-            command.said[reckoned[0]] += timedelta(seconds=1)
-        case "another lateness" if "late" in command.said:
+        case "another term":
+            command.said[min(law.TERMS & set(command.said))] += timedelta(seconds=1)
+        case "another lateness":
             command.said["late"] = not command.said["late"]
         case "another number":
-            for name in {"number", "assignment", "of"} & set(command.said):
-                command.said[name] += 1
+            command.said[min(NUMBERS & set(command.said))] += 1
         case "stale" | "ahead":
             off = 1 if fault == "ahead" else -1
             command.n += off
@@ -174,18 +196,16 @@ def spoil(command, fault, case, now):
             command.stream = NOWHERE
         case "praise":
             command.name = "praised"
-        case "forged" if sealed:
+        case "forged":
             command.wrong.add("event-signature-invalid")
-        case "another's token" if sealed and command.line:
-            command.token = "organisation/roads" if case.body != "organisation/roads" else "organisation/land"
-            if command.token != command.iss:
-                command.wrong.add("request-invalid")
+        case "another's token":
+            command.token = (
+                "organisation/roads" if command.iss != "organisation/roads" else "organisation/land"
+            )
+            command.wrong.add("request-invalid")
         case "slow clock" | "fast clock" | "little slow" | "little fast":
             seconds = 121 if "clock" in fault else 120
             command.at = now + timedelta(seconds=-seconds if "slow" in fault else seconds)
-        case _:
-            pass
-    return command
 
 
 def request(command, bearer, keys):

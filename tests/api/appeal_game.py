@@ -12,7 +12,6 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from hypothesis.stateful import RuleBasedStateMachine
 from psycopg import AsyncConnection
 
 from api import tokens
@@ -40,16 +38,20 @@ from tests.api import appeal_commands as commands
 from tests.api.appeal_commands import WORDS
 from tests.api.services import World, running
 from tests.api.window import Window, at
+from tests.conftest import fresh
 from tests.ledger import appeal_days as days
 from tests.ledger import appeal_model as law
 from tests.ledger.ledgers import ORIGIN
 from tests.ledger.store.check import check_log
 
-BEGINNINGS = {
-    "before a worked Saturday": (datetime(2024, 4, 29, 5, tzinfo=UTC), timedelta(days=75)),
-    "before New Year and an amendment": (datetime(2025, 12, 22, 5, tzinfo=UTC), timedelta(days=130)),
-    "before Nauryz": (datetime(2026, 3, 16, 5, tzinfo=UTC), timedelta(days=130)),
-}
+BEGINNINGS = (
+    (datetime(2026, 3, 16, 5, tzinfo=UTC), timedelta(days=130)),  # before Nauryz
+    (
+        datetime(2025, 12, 22, 5, tzinfo=UTC),
+        timedelta(days=130),
+    ),  # before New Year and an amendment of the law
+    (datetime(2024, 4, 29, 5, tzinfo=UTC), timedelta(days=75)),  # before a Saturday that is worked
+)
 """Mondays at ten in the morning, and how long a game lasts from then on at most."""
 OFFICIALS = ("registrar", "executor", "controller", "head")
 ORGANISATIONS = {
@@ -67,8 +69,6 @@ LAND, WATER, MINISTRY, ROADS = BODIES
 COUNCIL, OFFICE, HALL = tuple(ORGANISATIONS)[4:]
 PEOPLE = (1, 2, 3)
 KINDS = ("application", "complaint", "proposal", "media-request", "state-service-complaint")
-SEEN: Counter = Counter()
-"""(step, what became of it) → how often, over all games."""
 
 
 @cache
@@ -92,15 +92,18 @@ class Standing:
         return self.now.timestamp()
 
 
-class Game(RuleBasedStateMachine):
+class Game:
     """One ledger with its service, the model of it, and what was said so far."""
 
-    def __init__(self):
-        super().__init__()
-        self.database = self.enterable.__enter__()
+    def __init__(self, databases, beginning, seen):
+        """``databases``: a server and the database to copy; ``seen`` counts what became of each step."""
+        self.seen = seen
+        now, lasts = beginning
+        self.clock, self.end_of_play = Standing(now), now + lasts
         self.home = Path(tempfile.mkdtemp(prefix="aiqyn-"))
         self.loop = asyncio.new_event_loop()
-        self.open = AsyncExitStack()
+        self.closing = AsyncExitStack()
+        self.database = self.closing.enter_context(fresh(*databases))
         self.model = law.Ledger()
         self.keys = {}
         self.requests = []
@@ -116,6 +119,7 @@ class Game(RuleBasedStateMachine):
         self.registers = {}
         """(body, number of a case) → its rows."""
         self.disagreed = False
+        self.play(self._begin())
 
     def play(self, work):
         try:
@@ -124,11 +128,9 @@ class Game(RuleBasedStateMachine):
             self.disagreed = True
             raise
 
-    async def _begin(self, beginning):
-        now, lasts = BEGINNINGS[beginning]
-        self.clock, self.end = Standing(now), now + lasts
+    async def _begin(self):
         world = World(self.database, self.home, OperatorKeys.generate(ORIGIN), authority(), self.clock)
-        self.api = await self.open.enter_async_context(running(world, kind=Window))
+        self.api = await self.closing.enter_async_context(running(world, kind=Window))
         self.ledger = self.api.service.ledger
         await self.ledger.register_operator("operator", events.Names(kk="Оператор", ru="Оператор"))
         for stream, (kind, roles, own) in ORGANISATIONS.items():
@@ -147,19 +149,19 @@ class Game(RuleBasedStateMachine):
                 world.tokens[stream] = tokens.create(connection, stream, "tests")
         self.model.size = self.ledger.reader.size()
 
-    def teardown(self):
+    def end(self):
+        """Look at the whole once more, unless something was wrong already, and clear the table."""
         try:
-            if hasattr(self, "api") and not self.disagreed:
+            if not self.disagreed:
                 self.play(self._all_is_well())
         finally:
-            self.loop.run_until_complete(self.open.aclose())
+            self.loop.run_until_complete(self.closing.aclose())
             self.loop.close()
             shutil.rmtree(self.home, ignore_errors=True)
-            self.enterable.__exit__(None, None, None)
 
     async def _all_is_well(self):
         """The log alone gives what the model says, and holds nothing that its issuer could not say."""
-        await self._declare_due()
+        await self.declare_due()
         assert check_log(self.database.admin_url, self.api.world.keys.log.verifier) == self.model.size
         with psycopg.connect(self.database.admin_url) as connection:
             query = "SELECT entry FROM ledger.entries ORDER BY position"
@@ -218,7 +220,7 @@ class Game(RuleBasedStateMachine):
         assert code in codes, (code, set(codes), document)
         failed = code == "stream-conflict" and "if-match" in dict(headers)
         assert status == document["status"] == (412 if failed else STATUSES[code])
-        SEEN[name, code] += 1
+        self.seen[name, code] += 1
         return code
 
     def _names_what_is_allowed(self, document, code, stream):
@@ -234,7 +236,7 @@ class Game(RuleBasedStateMachine):
         """The model follows; the entry says what the model says."""
         self.model.happen(stream, name, verdict.facts, moment)
         case = self.model.cases[stream]
-        SEEN[name, "ok"] += 1
+        self.seen[name, "ok"] += 1
         written = open_event(self.ledger.reader.stream(stream)[case.version - 1][1])
         said = {field: getattr(written.facts, field) for field in written.facts.__struct_fields__}
         said.pop("algorithm", None)
@@ -244,7 +246,7 @@ class Game(RuleBasedStateMachine):
 
     # --- organisations --------------------------------------------------------------------------------------
 
-    def _request(self, command):
+    def request(self, command):
         return commands.request(command, self.api.bearer(command.iss), self.keys)
 
     def _expected(self, request):
@@ -277,7 +279,7 @@ class Game(RuleBasedStateMachine):
         assert status == 201, (command, document)
         if position is not None:
             assert (document["position"], replayed) == (position, True)
-            SEEN["(sent again)", "ok"] += 1
+            self.seen["(sent again)", "ok"] += 1
             return
         assert not replayed
         assert not alone or document["position"] == self.model.size
@@ -289,7 +291,7 @@ class Game(RuleBasedStateMachine):
         if command.again is not None:
             self.remembered[request.scope] = request.identity, document["position"]
 
-    async def _send(self, *requests, unreadable=None):
+    async def send(self, *requests, unreadable=None):
         """One request, or several lines of one."""
         requests = [request for request in requests if request is not None]
         if not requests:
@@ -326,7 +328,7 @@ class Game(RuleBasedStateMachine):
                 replayed=line.get("replayed", False), alone=len(lines) == 1,
             )  # fmt: skip
 
-    async def _race(self, *requests):
+    async def race(self, *requests):
         """Two commands about one appeal at the same time: as if one had come after the other."""
         stream = requests[0].command.stream
 
@@ -355,7 +357,7 @@ class Game(RuleBasedStateMachine):
                 assert told in [(case.allowed() - hidden, case.state, case.version) for case in standing]
         await self._as_the_model_says(stream)
 
-    async def _revoke(self, body, name):
+    async def revoke(self, body, name):
         key = self.api.world.keys.gateway if name == "gateway" else self.keys[body, name]
         await self.api.revoke(body, key.kid)
         self.model.keys[body, name] = frozenset()
@@ -364,7 +366,7 @@ class Game(RuleBasedStateMachine):
 
     # --- applicants -----------------------------------------------------------------------------------------
 
-    async def _turn_to(self, number, kind, body, form=None, text=WORDS):
+    async def turn_to(self, number, kind, body, form=None, text=WORDS):
         asked = self.api.filing(body=body, kind=kind, text=text) | {"form": form or str(uuid.uuid4())}
         prepared = await self.api.post("/v1/appeals/statement", asked)
         if body not in self.model.bodies():
@@ -372,12 +374,12 @@ class Game(RuleBasedStateMachine):
             return
         assert prepared.status_code == 200, prepared.text
         content = base64.b64decode(prepared.json()["statement_base64"])
-        await self._filed(asked | {"cms": self._cms(number, content)}, (number, content))
+        await self.filed(asked | {"cms": self._cms(number, content)}, (number, content))
 
     def _cms(self, number, content):
         return base64.b64encode(person(number).sign(content, signing_time=self.clock.now)).decode()
 
-    async def _filed(self, document, signed):
+    async def filed(self, document, signed):
         answer = await self.api.post("/v1/appeals", document)
         known = self.forms.get(document["form"])
         if known is None:
@@ -400,9 +402,9 @@ class Game(RuleBasedStateMachine):
         case = self.model.begin(stream, kind, channel, body, number, talon["code"], now)
         assert datetime.fromisoformat(talon["due"]) == case.due
         assert talon["registered_on"] == days.registered_on(now).isoformat()
-        SEEN["submitted", "ok"] += 1
+        self.seen["submitted", "ok"] += 1
 
-    async def _come(self, office, kind, body, applicant, number):
+    async def come(self, office, kind, body, applicant, number):
         asked = self.api.visitor(body=body, kind=kind, applicant=applicant)
         if number is not None:
             asked["iin"] = invent_person(number).iin
@@ -421,7 +423,7 @@ class Game(RuleBasedStateMachine):
             self.talons.append((office, asked, again, answer.json()))
         await self._as_the_model_says()
 
-    async def _come_again(self, office, asked, again, talon, *, same):
+    async def come_again(self, office, asked, again, talon, *, same):
         asked = asked if same else asked | {"text": "Басқа."}
         answer = await self.api.by(office, "/v1/front-office/appeals", asked, **again)
         if same:
@@ -431,7 +433,7 @@ class Game(RuleBasedStateMachine):
             self._refused("submitted", {"idempotency-key-reused"}, answer.status_code, answer.json())
         await self._as_the_model_says()
 
-    async def _act(self, stream, act, number, text=WORDS, form=None, again=None):
+    async def act(self, stream, act, number, text=WORDS, form=None, again=None):
         asked = {"act": act, "text": text, "form": form or str(uuid.uuid4())}
         prepared = await self.api.post(f"{at(stream)}/acts/statement", asked | {"lang": "kk"})
         if not text:
@@ -439,9 +441,9 @@ class Game(RuleBasedStateMachine):
             return
         content = base64.b64decode(prepared.json()["statement_base64"])
         document = asked | {"cms": self._cms(number, content)}
-        await self._acted(stream, document, (number, content), again or {})
+        await self.acted(stream, document, (number, content), again or {})
 
-    async def _acted(self, stream, document, signed, again):
+    async def acted(self, stream, document, signed, again):
         answer = await self.api.post(f"{at(stream)}/acts", document, **again)
         case, name = self.model.cases[stream], law.ACTS[document["act"]]
         moment = self.model.moment(stream, self.clock.now)
@@ -458,14 +460,14 @@ class Game(RuleBasedStateMachine):
             assert answer.status_code == 201, answer.text
             if known is not None:
                 assert answer.json()["position"] == known[1]
-                SEEN["(signed again)", "ok"] += 1
+                self.seen["(signed again)", "ok"] += 1
             else:
                 assert answer.json()["position"] == self.model.size
                 self._recorded(stream, name, verdict, moment)
                 self.forms[document["form"]] = signed, answer.json()["position"], document, stream
         await self._as_the_model_says(stream)
 
-    async def _act_for(self, stream, act, office, *, guessed):
+    async def act_for(self, stream, act, office, *, guessed):
         case, name = self.model.cases[stream], law.ACTS[act]
         code = "0000000000" if guessed or case.code is None else case.code
         moment = self.model.moment(stream, self.clock.now)
@@ -487,7 +489,7 @@ class Game(RuleBasedStateMachine):
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    async def _read(self, office, stream, again, before=None):
+    async def read(self, office, stream, again, before=None):
         case = self.model.cases[stream]
         answer = await self.api.read(office, stream, **{"idempotency-key": again})
         codes = set()
@@ -509,7 +511,7 @@ class Game(RuleBasedStateMachine):
                 self.readings.append((office, stream, again, position, version, self.clock.now))
             self._shows(shown, case)
             self._shows_what_is_theirs(shown["steps"], case, office)
-            SEEN["read", "ok"] += 1
+            self.seen["read", "ok"] += 1
         await self._as_the_model_says(stream)
 
     def _shows_what_is_theirs(self, steps, case, office):
@@ -539,7 +541,7 @@ class Game(RuleBasedStateMachine):
             assert (term["term"], term["missed"]) == (case.term, case.missed == "yes")
             assert datetime.fromisoformat(term["due"]) == case.due
 
-    async def _follow(self, case, guessed):
+    async def follow(self, case, *, guessed):
         code = "0000000000" if guessed or case.code is None else case.code
         answer = await self.api.post(f"{at(case.stream)}/case", {"code": code})
         if code != case.code:
@@ -547,12 +549,12 @@ class Game(RuleBasedStateMachine):
         else:
             assert answer.status_code == 200, answer.text
             self._shows(answer.json(), case)
-            SEEN["followed", "ok"] += 1
+            self.seen["followed", "ok"] += 1
         await self._as_the_model_says()
 
     # --- old registers --------------------------------------------------------------------------------------
 
-    async def _take_over(self, iss, number, rows, *, contradicts):
+    async def take_over(self, iss, number, rows, *, contradicts):
         case = {
             "register": "journal", "case": str(number), "kind": KINDS[number], "applicant": "person",
             "channel": ("paper", "electronic")[number - 1], "category": "housing", "lang": "kk",
@@ -587,17 +589,17 @@ class Game(RuleBasedStateMachine):
                 self.model.cases[stream] = imported
                 self.registers[iss, number] = rows
                 assert line["position"] == self.model.size - 1
-            SEEN["step_imported", "ok"] += len(fresh_rows)
+            self.seen["step_imported", "ok"] += len(fresh_rows)
             await self._as_the_model_says(stream)
         await self._as_the_model_says()
 
     # --- time -----------------------------------------------------------------------------------------------
 
-    def _pass_until(self, moment):
-        if self.clock.now < moment <= self.end:
+    def pass_until(self, moment):
+        if self.clock.now < moment <= self.end_of_play:
             self.clock.now = moment
 
-    async def _declare_due(self):
+    async def declare_due(self):
         await asyncio.to_thread(Runner(self.database.url).catch_up)
         due = self.model.due(self.clock.now)
         steward = Steward(self.ledger, self.database.url)
@@ -609,7 +611,7 @@ class Game(RuleBasedStateMachine):
             self._recorded(stream, name, law.Verdict(frozenset(), facts), moment)
         await self._as_the_model_says(*{stream for stream, _ in due})
 
-    async def _declare(self, stream, name, off, term):
+    async def declare(self, stream, name, off, term):
         case, moment = self.model.cases[stream], self.model.moment(stream, self.clock.now)
         if name == "overdue":
             said = {"term": term or case.term or "passing-up", "due": (case.due or moment) + off}
@@ -628,7 +630,7 @@ class Game(RuleBasedStateMachine):
             self._recorded(stream, name, law.Verdict(frozenset(), said), moment)
         else:
             assert code in codes
-            SEEN[name, code] += 1
+            self.seen[name, code] += 1
         await self._as_the_model_says(stream)
 
 
