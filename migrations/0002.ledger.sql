@@ -70,7 +70,7 @@ CREATE TABLE ledger.petition_secrets (
 CREATE TABLE ledger.commands (
     scope      text        NOT NULL CHECK (length(scope) <= 255),
     key        text        NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
-    request    bytea       NOT NULL CHECK (octet_length(request) = 32),  -- SHA-256 of what was asked
+    request    bytea       NOT NULL CHECK (octet_length(request) = 32),  -- keyed hash of what was asked
     position   bigint      NOT NULL REFERENCES ledger.entries,           -- of its first event
     events     int         NOT NULL CHECK (events >= 1),
     at         timestamptz NOT NULL DEFAULT now(),

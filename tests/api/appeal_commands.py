@@ -17,10 +17,11 @@ from tests.ledger import appeal_model as law
 WORDS = "Мәтін."
 ROUTES = ("token", "sealed", "line", "sealed line")
 """Plain JSON or sealed with a key of their own; in a request of its own or as a line of many."""
+WRONG_FACTS = ("another term", "another lateness", "another number")
 FAULTS = (
-    "nothing", "unknown field", "wrong type", "missing text", "further text", "blank text", "another term",
-    "another lateness", "another number", "stale", "ahead", "another stream", "praise", "forged",
-    "another's token", "slow clock", "fast clock", "little slow", "little fast",
+    "nothing", "unknown field", "wrong type", "missing text", "further text", "blank text", *WRONG_FACTS,
+    "stale", "ahead", "another stream", "praise", "forged", "another's token", "slow clock", "fast clock",
+    "little slow", "little fast",
 )  # fmt: skip
 """What can be wrong with a command, besides who says it and when."""
 NUMBERS = {"number", "assignment", "of"}

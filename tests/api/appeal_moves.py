@@ -11,7 +11,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from ledger import events
 from tests.api import appeal_commands as commands
-from tests.api.appeal_commands import FAULTS, ROUTES, WORDS
+from tests.api.appeal_commands import FAULTS, ROUTES, WORDS, WRONG_FACTS
 from tests.api.appeal_game import (
     BODIES,
     COUNCIL,
@@ -68,9 +68,11 @@ class Moves(Game):
     def open_with(self, pick):
         """Some appeals, and what becomes of them at first."""
         for number, body in list(zip(PEOPLE, BODIES, strict=False))[: pick(2, 3)]:
-            on_paper, kind = pick(False, True), pick(*KINDS)
-            come = self.come(OFFICE, kind, body, "person", number)
-            self.play(come) if on_paper else self.play(self.turn_to(number, kind, body))
+            kind = pick(*KINDS)
+            if pick(True, False):
+                self.play(self.turn_to(number, kind, body))
+            else:
+                self.play(self.come(OFFICE, kind, body, "person", number))
         for stream in list(self.model.cases):
             self._take_courses(pick, stream)
 
@@ -133,10 +135,10 @@ class Moves(Game):
         self.play(self.send(self.request(command)))
 
     def _command(self, pick, stream, name, iss, key, route, **said):
-        """As somebody sensible would say it."""
+        """As somebody sensible would say it, with what the law reckons or without."""
         case, now = self.model.cases[stream], self.model.moment(stream, self.clock.now)
         said = commands.chosen(pick, case, name, now, BODIES) | said
-        if pick(False, False, False, True):
+        if pick(False, True):
             said = case.lawful(name, said, now) | said
         return commands.command(case, name, iss, key, route, said, now)
 
@@ -169,7 +171,7 @@ class Moves(Game):
             iss, key = pick(*self.model.keys)
             route = self._how(pick, key)
         command = self._command(pick, stream, name, iss, key, route)
-        fault = pick(*[fault for fault in FAULTS if commands.has_room(command, fault)])
+        fault = pick(*[fault for fault in (*FAULTS, *WRONG_FACTS * 3) if commands.has_room(command, fault)])
         commands.spoil(command, fault, case, self.clock.now)
         self.play(self.send(self.request(command)))
 

@@ -143,6 +143,8 @@ class Case:
     untold: dict = field(default_factory=dict)
     happened: datetime | None = None
     """Of an imported appeal: when the old register's last row was."""
+    not_ours: int = 0
+    """Of an imported appeal: events that are rows of the old register, or that the clock said."""
     journal: tuple | None = None
     """Of an imported appeal: whose register it is from, and its number there."""
 
@@ -271,6 +273,7 @@ class Case:
                 return {"not-allowed"}
             case "step_imported":
                 backwards = facts["happened"] < self.happened or facts["happened"] > at
+                backwards |= self.version != self.not_ours  # steps were taken here since
                 misplaced = facts.get("outcome") is not None and facts["step"] != "decided"
                 return {"not-allowed"} if backwards or misplaced else set()
             case _:
@@ -345,6 +348,7 @@ class Case:
                 self.state = "finished"
             case "overdue":
                 self.missed = "yes"
+                self.not_ours += 1
                 if facts["term"] == "consideration":
                     self.complain_until = complain_until(at)
             case "withdrawal_asked":
@@ -380,6 +384,7 @@ class Case:
     def take_over(self, facts: dict, at: datetime) -> None:
         """A row of an old register."""
         self.happened = facts["happened"]
+        self.not_ours += 1
         self.state = AFTER_IMPORT.get(facts["step"], self.state)
         self.due = facts.get("due") or self.due
         self.outcome = facts.get("outcome") or self.outcome
