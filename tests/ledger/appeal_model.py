@@ -241,6 +241,8 @@ class Case:
 
     def _faults(self, name: str, facts: dict, at: datetime) -> set[str]:
         match name:
+            case "returned" if self.due is not None and at >= self.due:
+                return {"term-passed"}
             case "fixed" if self.fix_until is None or at >= self.fix_until:
                 return {"term-passed"}
             case "objected" if self.object_until is None or at >= self.object_until:

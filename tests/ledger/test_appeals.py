@@ -445,6 +445,16 @@ def test_a_complaint_about_silence_that_is_dismissed_leaves_the_work_and_its_mis
     story(database, work)
 
 
+def test_a_term_that_passed_does_not_begin_anew_by_a_return(database):
+    async def work(s):
+        stream = await s.filed()
+        await s.overdue(stream)
+        with pytest.raises(TermPassedError):
+            await s.tell(stream, "returned", {"ground": "unclear"})
+
+    story(database, work)
+
+
 def test_an_extension_is_drafted_approved_and_signed_and_never_longer_than_two_months(database):
     async def work(s):
         stream = await s.taken()

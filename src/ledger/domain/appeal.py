@@ -290,8 +290,10 @@ class Appeal(LedgerAggregate):
 
     @event("Returned")
     def return_for_fixing(self, facts: AppealReturned, by: Issuance) -> None:
-        """The applicant is to mend it (articles 63 and 93)."""
+        """The applicant is to mend it (articles 63 and 93), as long as the body may still answer."""
         self._may(facts, by)
+        if self.due is not None and by.at >= self.due:
+            raise TermPassedError(f"The term ended at {self.due}: it cannot begin anew by a return.")
         _require_term("mending", facts.fix_until, appeal_terms.fix_until(by.at))
         self.state = "returned"
         self.fix_until = facts.fix_until
