@@ -494,3 +494,41 @@ def test_an_appeal_is_returned_and_mended_or_lapses(database):
         assert (await s.appeal(left)).allowed() == []
 
     story(database, work)
+
+
+# --- what the state machine of tests/api found -------------------------------------------------
+
+
+def test_a_step_that_cannot_be_taken_is_not_called_malformed(database):
+    async def work(s):
+        stream = await s.taken()
+        for type_ in ("decided", "extended"):
+            with pytest.raises(NotAllowedError, match=f"{type_}' cannot happen"):
+                await s.tell(stream, type_)
+
+    story(database, work)
+
+
+@pytest.mark.parametrize("outcome", [["remit"], {}, None, 1])
+def test_an_outcome_that_is_no_outcome_is_refused_like_any_malformed_field(database, outcome):
+    async def work(s):
+        stream = await s.decided()
+        await s.act(stream, "complain")
+        await s.tell(stream, "complaint_passed_up", {"to": MINISTRY})
+        with pytest.raises(InvalidCommandError, match="outcome"):
+            await s.tell(stream, "complaint_decided", {"outcome": outcome}, body=MINISTRY)
+
+    story(database, work)
+
+
+def test_a_body_whose_answer_is_not_needed_any_more_reads_no_more(database):
+    async def work(s):
+        stream = await s.taken()
+        await s.tell(stream, "assigned", {"to": WATER}, {"question": "Су бар ма?"})
+        await s.desk.read(WATER, stream, "assignment")
+        await s.act(stream, "withdraw")
+        await s.tell(stream, "withdrawal_accepted")
+        with pytest.raises(NotAReaderError):
+            await s.desk.read(WATER, stream, "assignment")
+
+    story(database, work)
