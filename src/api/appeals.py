@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Path, Request
-from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api import appeal_examples as examples
@@ -43,6 +42,7 @@ from api.codec import JSON, NEVER, answer, created, decode, media_type, require_
 from api.commands import explained
 from api.idempotency import command_id
 from api.openapi import describe
+from api.parameters import AppealStream
 from api.problems import RequestError
 from api.service import Service, authenticated, service_of
 from api.shapes import ReceiptDocument, RecordedDocument
@@ -62,7 +62,7 @@ from ledger.attachments import MEDIA_TYPES, Attachment, AttachmentRefusedError, 
 from ledger.context import UnknownBodyError
 from ledger.domain import appeal_wording, wording
 from ledger.domain.aggregate import NotAllowedError
-from ledger.domain.appeal import TermPassedError, appeal_stream, talon_number
+from ledger.domain.appeal import TermPassedError, talon_number
 from ledger.domain.terms import NoTermError
 from ledger.eds.errors import IinInvalidError
 from ledger.errors import AiqynError
@@ -100,22 +100,6 @@ _slots = Slots(
 )
 
 
-def _number(value: object) -> object:
-    stream = appeal_stream(value) if isinstance(value, str) else None
-    if stream is None:
-        raise NotFoundError("There is no such appeal: its number is such as ЖТ-2026-00000001.")
-    return stream
-
-
-AppealStream = Annotated[
-    str,
-    BeforeValidator(_number),
-    Path(
-        alias="number",
-        description="Number of the talon; Latin JT and ZT are taken too, a part's stroke is a dash.",
-        examples=["ЖТ-2026-00000001"],
-    ),
-]
 FileHash = Annotated[
     str,
     Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, hex.", examples=[examples.FILE_HASH]),

@@ -18,9 +18,8 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from api import oversight_shapes as shapes
-from api.appeals import AppealStream
 from api.openapi import describe
-from api.parameters import Cursor, Number, Slug, organisation
+from api.parameters import AppealStream, Cursor, Number, Slug, organisation
 from api.problems import RequestError
 from api.service import service_of
 from api.tables import MEDIA_TYPES, Column, Format, Table, chosen, send

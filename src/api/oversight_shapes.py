@@ -32,6 +32,7 @@ MEANINGS = {
     "noted": "Outcome: taken note of.",
     "terminated": "Outcome: terminated, for a ground of the law.",
     "outcome_unknown": "Outcome: the old register does not say.",
+    "returns": "Returns for fixing; an appeal may be returned more than once.",
     "extended": "Whose term was extended.",
     "deemed_refusals": "Whose term of consideration passed without an answer.",
     "forwarded_over_twice": "Appeals that were forwarded three times or more.",
@@ -50,6 +51,7 @@ MEANINGS = {
     "remitted": "Complaints: it sent the case back to be decided again.",
     "upheld": "Complaints: it satisfied the complaint.",
     "complaints_unknown": "Complaints decided; the old register does not say how.",
+    "complaints_overdue": "Terms that passed: to satisfy a complaint or pass it up, and to decide about one.",
 }
 """What each number of the figures is."""
 _SHARE = "Part of the answers that came late, of those whose term is known."
@@ -144,9 +146,10 @@ _COUNTED = {
     "received": 1042, "forwarded_away": 41, "forwarded_late": 7, "appeals": 1001, "unanswered": 101,
     "open": 60, "returned": 12, "withdrawn": 14, "lapsed": 9, "closed": 6, "answered": 900, "in_time": 819,
     "late": 81, "explained": 512, "satisfied": 301, "refused": 60, "noted": 20, "terminated": 7,
-    "extended": 95, "deemed_refusals": 88, "forwarded_over_twice": 6, "reopened": 5, "hearings": 58,
-    "hearings_unattended": 11, "complaints": 44, "complaints_about_silence": 17, "complaints_pending": 9,
-    "complaints_satisfied": 10, "dismissed": 13, "remitted": 5, "upheld": 7,
+    "returns": 21, "extended": 95, "deemed_refusals": 88, "forwarded_over_twice": 6, "reopened": 5,
+    "hearings": 58, "hearings_unattended": 11, "complaints": 44, "complaints_about_silence": 17,
+    "complaints_pending": 9,
+    "complaints_satisfied": 10, "dismissed": 13, "remitted": 5, "upheld": 7, "complaints_overdue": 6,
 }  # fmt: skip
 NUMBERS: dict[str, Any] = dict.fromkeys(NAMES, 0) | _COUNTED | {
     "late_share": 0.09, "median_days": 11, "p90_days": 19, "suppressed": False,

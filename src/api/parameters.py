@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from api import examples
 from ledger.application import NotFoundError
+from ledger.domain.appeal import appeal_stream
 from ledger.domain.wording import is_petition_id
 
 MAX_POSITION = 2**63 - 1
@@ -51,11 +52,27 @@ def _petition(value: object) -> object:
     return value
 
 
+def _appeal(value: object) -> object:
+    stream = appeal_stream(value) if isinstance(value, str) else None
+    if stream is None:
+        raise NotFoundError("There is no such appeal: its number is such as ЖТ-2026-00000001.")
+    return stream
+
+
 Number = Annotated[int, BeforeValidator(decimal)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Day = Annotated[date, BeforeValidator(_day)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Position = Annotated[Number, Path(ge=0, le=MAX_POSITION, description="Position of an entry in the log.")]
+AppealStream = Annotated[
+    str,
+    BeforeValidator(_appeal),
+    Path(
+        alias="number",
+        description="Number of the talon; Latin JT and ZT are taken too, a part's stroke is a dash.",
+        examples=["ЖТ-2026-00000001"],
+    ),
+]
 Below = Annotated[
     Number | None,
     Query(ge=0, le=MAX_POSITION, description="Only what stands at positions below this one."),

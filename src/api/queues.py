@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from api import queue_examples as examples
+from api import case_examples as examples
 from api.codec import PRIVATE, answer
 from api.feed import FeedFullError
 from api.openapi import describe

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api import queue_examples as examples
-from api.appeals import AppealStream
+from api import case_examples as examples
 from api.codec import answer
 from api.openapi import describe
-from api.parameters import Below, Day, Limit, organisation
+from api.parameters import AppealStream, Below, Day, Limit, organisation
 from api.problems import RequestError
 from api.queues import States
 from api.service import service_of

@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -46,10 +47,16 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Any]]
     as_of: int
 
-    def objects(self) -> list[dict[str, Any]]:
+    def objects(self) -> list[msgspec.Struct]:
         """The rows as they stand in JSON."""
-        names = [column.name for column in self.columns]
-        return [dict(zip(names, row, strict=True)) for row in self.rows]
+        # Thousands of rows with dozens of columns: a struct is made and encoded much faster than a dict.
+        row_of = _row_type(*(column.name for column in self.columns))
+        return [row_of(*row) for row in self.rows]
+
+
+@lru_cache(maxsize=64)
+def _row_type(*names: str) -> type[msgspec.Struct]:
+    return msgspec.defstruct("Row", names, gc=False)
 
 
 def chosen(request: Request, asked: Format | None) -> Format:

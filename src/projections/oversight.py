@@ -22,7 +22,8 @@ decide, it is ``open`` again and ``reopened``; decided again, it is answered onc
 time to answer then runs from the registration to the decision that stands: so long the applicant waited. An
 answer is ``late`` if any decision of its stay came after its term. ``deemed_refusals`` are stays in which the
 term of consideration passed, answered later or not. ``forwarded_over_twice`` are appeals that were forwarded
-three times or more, counted where they lie. Complaints count with the body complained about, whoever decides.
+three times or more, counted where they lie. Complaints count with the body complained about, whoever decides,
+and so do terms of theirs that passed.
 
 **Times** are calendar days in Almaty from the registration to the answer, 0 at least; of an imported case as
 its register says they happened. ``median_days`` and ``p90_days`` are nearest-rank: the smallest number of

@@ -31,7 +31,7 @@ class Oversight(Projection):
     """Every stay of an appeal with a body, and the council's figures over them."""
 
     name = "oversight"
-    version = 1
+    version = 2
     tables = (
         Table("oversight_appeals", key=("stream", "stay"), columns=columns(Stay)),
         Table(

@@ -16,8 +16,9 @@ from projections.oversight_tables import AXES, INDEX, Line, Question, everything
 from projections.suppression import hide_line, hide_parts, hide_table, is_small
 
 SINGLES = (
-    "forwarded_away", "forwarded_late", "extended", "deemed_refusals", "forwarded_over_twice", "reopened",
-    "hearings", "hearings_unattended", "complaints", "complaints_about_silence",
+    "forwarded_away", "forwarded_late", "returns", "extended", "deemed_refusals", "forwarded_over_twice",
+    "reopened", "hearings", "hearings_unattended", "complaints", "complaints_about_silence",
+    "complaints_overdue",
 )  # fmt: skip
 """Numbers that add up with those of other lines only."""
 PARTS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -50,6 +50,7 @@ class Stay(msgspec.Struct, gc=False):
     position: int
     status: Status = "open"
     forwards: int = 0
+    returns: int = 0
     over_twice: bool = False
     forwarded_late: bool = False
     extended: bool = False
@@ -75,6 +76,7 @@ class Stay(msgspec.Struct, gc=False):
     remitted: int = 0
     upheld: int = 0
     complaints_unknown: int = 0
+    complaints_overdue: int = 0
 
     def turn(self, status: Status) -> None:
         """Into a status other than answered: an answer that stood does not stand any more."""
@@ -93,6 +95,11 @@ class Stay(msgspec.Struct, gc=False):
     def register(self, on: date) -> None:
         """With this body, on that day."""
         self.registered_on, self.month = on, f"{on.year:04}-{on.month:02}"
+
+    def send_back(self) -> None:
+        """To the applicant, to be mended."""
+        self.turn("returned")
+        self.returns += 1
 
     def settle_complaint(self, outcome: str) -> None:
         """One complaint has an end; a decision about a complaint that nobody made counts as both."""
@@ -137,6 +144,7 @@ MEASURES: dict[str, Measure] = {
     "term_unknown": Measure("timing", ("unknown",)),
     **{outcome: Measure("outcome", (outcome,)) for outcome in get_args(events.AppealOutcome)},
     "outcome_unknown": Measure("outcome", ("unknown",)),
+    "returns": Measure("returns"),
     "extended": Measure("extended"),
     "deemed_refusals": Measure("deemed"),
     "forwarded_over_twice": Measure("over_twice"),
@@ -147,6 +155,7 @@ MEASURES: dict[str, Measure] = {
             "hearings", "hearings_unattended", "complaints", "complaints_about_silence",
             "complaints_pending", "complaints_satisfied", "cancelled", "cancelled_anew", "obliged",
             "dismissed", "left_unconsidered", "remitted", "upheld", "complaints_unknown",
+            "complaints_overdue",
         )
     },
 }  # fmt: skip
@@ -216,7 +225,7 @@ def _forward(stay: Stay, event: LoggedEvent, facts: events.AppealForwarded) -> S
 def _apply(stay: Stay, event: LoggedEvent) -> None:
     match event.facts:
         case events.AppealReturned():
-            stay.turn("returned")
+            stay.send_back()
         case events.AppealFixed() as facts:
             stay.turn("open")
             stay.register(facts.registered_on)
@@ -230,7 +239,10 @@ def _apply(stay: Stay, event: LoggedEvent) -> None:
         case events.AppealDecided() as facts:
             stay.answer(_day(event), facts.outcome, facts.late)
         case events.AppealOverdue() as facts:
-            stay.deemed = stay.deemed or facts.term == "consideration"
+            if facts.term == "consideration":
+                stay.deemed = True
+            else:
+                stay.complaints_overdue += 1
         case events.AppealWithdrawalAccepted():
             stay.turn("withdrawn")
         case events.AppealComplained() as facts:
@@ -263,7 +275,7 @@ def _import(stay: Stay, event: LoggedEvent, step: events.ImportedStep, outcome: 
             stay.over_twice = stay.forwards >= OFTEN
             stay.turn("open")
         case "returned":
-            stay.turn("returned")
+            stay.send_back()
         case "extended":
             stay.extended = True
         case "hearing-held":

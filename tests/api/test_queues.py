@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from api import queue_examples as examples
+from api import case_examples as examples
 from api import tokens
 from ledger import events
 from projections import appeals as register

@@ -80,6 +80,7 @@ def of_stay(piece, came_forwarded, goes_on, forwards):
                 registered, state = facts.registered_on, "open"
             case "returned" | "imported returned":
                 state = "returned"
+                n["returns"] += 1
             case "lapsed":
                 state = "lapsed"
             case "withdrawal_accepted" | "imported withdrawn":
@@ -92,6 +93,8 @@ def of_stay(piece, came_forwarded, goes_on, forwards):
                 n["extended"] = 1
             case "overdue" if facts.term == "consideration":
                 n["deemed_refusals"] = 1
+            case "overdue":
+                n["complaints_overdue"] += 1
             case "hearing_held":
                 n["hearings"] += 1
                 n["hearings_unattended"] += not facts.attended
