@@ -115,7 +115,7 @@ ROLES_OF_KIND: dict[events.OrganisationKind, frozenset[events.Role]] = {
     "maslikhat": _BODY,
     "institution": _BODY - {"body"},
     "front-office": frozenset({"front-office"}),
-    "council": frozenset(),
+    "council": frozenset({"auditor"}),
 }
 """Which roles the keys of which organisations may have."""
 

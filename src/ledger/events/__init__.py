@@ -63,6 +63,15 @@ from ledger.events.appeals import (
     ReturnGround,
     TerminationGround,
 )
+from ledger.events.assurance import (
+    MAX_SAMPLE,
+    DisclosureErased,
+    ErasureGround,
+    EvidenceAsked,
+    EvidenceDrawn,
+    EvidenceOpened,
+    ProjectionCommitted,
+)
 from ledger.events.base import (
     MAX_INTEGER,
     Algorithm,
@@ -120,6 +129,7 @@ from ledger.events.petitions import (
 
 __all__ = [
     "MAX_INTEGER",
+    "MAX_SAMPLE",
     "Algorithm",
     "AppealApplicantTold",
     "AppealAssigned",
@@ -162,7 +172,12 @@ __all__ = [
     "ComplaintOutcome",
     "Count",
     "Delivery",
+    "DisclosureErased",
     "DisclosureRead",
+    "ErasureGround",
+    "EvidenceAsked",
+    "EvidenceDrawn",
+    "EvidenceOpened",
     "ExtensionGround",
     "Fact",
     "File",
@@ -196,6 +211,7 @@ __all__ = [
     "PetitionSupported",
     "PetitionWithdrawn",
     "PetitionWorkingGroupFormed",
+    "ProjectionCommitted",
     "PublicKey",
     "ReadingPurpose",
     "Region",

@@ -18,13 +18,14 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 Role = Literal[
     "operator", "gateway", "clock", "moderator", "body",
-    "registrar", "head", "executor", "controller", "front-office",
+    "registrar", "head", "executor", "controller", "front-office", "auditor",
 ]  # fmt: skip
 """What a key may be used for. ``operator`` registers organisations and keys; ``gateway`` says that a
 citizen did something after checking the citizen's own signature; ``clock`` says what time brought
 about; ``moderator`` is the authorised body; ``body`` answers petitions addressed to it. Appeals are
 worked on by a body's ``registrar``, ``executor``, ``controller`` and ``head``; ``front-office`` takes
-down what people bring on paper or by word of mouth."""
+down what people bring on paper or by word of mouth. A council's ``auditor`` looks at the evidence of a
+sample of signatures."""
 
 Language = Literal["kk", "ru"]
 Region = Literal[

@@ -10,6 +10,7 @@ from eventsourcing.utils import get_topic
 
 from ledger.domain.aggregate import Issuance, LedgerAggregate
 from ledger.domain.appeal import Appeal
+from ledger.domain.assurance import Commitment, Erasure, Evidence
 from ledger.domain.organisation import Organisation
 from ledger.domain.petition import Petition
 from ledger.domain.reading import Reading
@@ -24,6 +25,9 @@ AGGREGATES: dict[str, type[LedgerAggregate]] = {
     "signature": Signature,
     "appeal": Appeal,
     "reading": Reading,
+    "projection": Commitment,
+    "erasure": Erasure,
+    "evidence": Evidence,
 }
 """The aggregate that lives in each room, by the first part of its streams' names."""
 
