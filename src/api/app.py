@@ -19,6 +19,7 @@ from api import (
     citizens,
     commands,
     entries,
+    evidence,
     exports,
     feed,
     health,
@@ -54,7 +55,8 @@ TAGS = [
 ROUTERS = (
     petitions.router, citizens.router, commands.router, organisations.router, streams.router,
     appeals.router, queues.router, register.router, bulk.router, imports.router, exports.router,
-    entries.router, feed.router, health.router, meanings.router, webhooks.router, oversight.router,
+    evidence.router, entries.router, feed.router, health.router, meanings.router, webhooks.router,
+    oversight.router,
 )  # fmt: skip
 PLAIN = (signing.ROUTE, *log.ROUTES)
 

@@ -57,7 +57,7 @@ from ledger.appeals import (
     Talon,
     Visitor,
 )
-from ledger.application import InvalidCommandError, NotFoundError
+from ledger.application import ErasedError, InvalidCommandError, NotFoundError
 from ledger.attachments import MEDIA_TYPES, Attachment, AttachmentRefusedError, AttachmentUnknownError
 from ledger.context import UnknownBodyError
 from ledger.domain import appeal_wording, wording
@@ -245,7 +245,7 @@ async def take_down(request: Request) -> Response:
         gives=CaseDocument,
         example=examples.CASE,
         takes={JSON: (CodeRequest, examples.CODE_REQUEST)},
-        errors=[*READING_ERRORS, NotFoundError, CodeWrongError],
+        errors=[*READING_ERRORS, NotFoundError, CodeWrongError, ErasedError],
     ),
 )
 async def read_case(request: Request, stream: AppealStream) -> Response:
@@ -265,7 +265,7 @@ async def read_case(request: Request, stream: AppealStream) -> Response:
         media_type="application/octet-stream",
         example="the file",
         takes={JSON: (CodeRequest, examples.CODE_REQUEST)},
-        errors=[*READING_ERRORS, NotFoundError, CodeWrongError],
+        errors=[*READING_ERRORS, NotFoundError, CodeWrongError, ErasedError],
     ),
 )
 async def read_case_file(request: Request, stream: AppealStream, sha256: FileHash) -> Response:
@@ -308,7 +308,7 @@ async def prepare_act(request: Request, stream: AppealStream) -> Response:
         gives=RecordedDocument,
         example=examples.WITHDRAWAL_ASKED,
         takes={JSON: (ActRequest, examples.ACT_REQUEST)},
-        errors=[*_ACT_ERRORS, *SIGNATURE_ERRORS, NotTheApplicantError],
+        errors=[*_ACT_ERRORS, *SIGNATURE_ERRORS, NotTheApplicantError, ErasedError],
     ),
 )
 async def act(request: Request, stream: AppealStream) -> Response:
@@ -333,7 +333,7 @@ async def act(request: Request, stream: AppealStream) -> Response:
         gives=RecordedDocument,
         example=examples.WITHDRAWAL_ASKED,
         takes={JSON: (VisitorActRequest, examples.VISITOR_ACT)},
-        errors=[*_ACT_ERRORS, UnauthorisedIssuerError, CodeWrongError],
+        errors=[*_ACT_ERRORS, UnauthorisedIssuerError, CodeWrongError, ErasedError],
         secured=True,
     ),
 )
@@ -397,7 +397,7 @@ async def open_cabinet(request: Request) -> Response:
     for item in found.items:
         if not item.stream.startswith("appeal/"):
             continue
-        with contextlib.suppress(NotTheApplicantError):  # what was erased is nobody's
+        with contextlib.suppress(NotTheApplicantError, ErasedError):  # what was erased is nobody's
             case = await service.appeals.cabinet_case(item.stream, person)
             cases.append(CabinetCase(item.role, await _case(service, case, applicant=True)))
     return answer(request, CabinetDocument(tuple(cases), found.as_of), cache=NEVER)
@@ -421,6 +421,7 @@ async def open_cabinet(request: Request) -> Response:
             UnauthorisedIssuerError,
             NotFoundError,
             NotAReaderError,
+            ErasedError,
             StreamConflictError,
         ],
         secured=True,
@@ -450,7 +451,7 @@ async def read(request: Request, stream: AppealStream) -> Response:
         "For whoever recorded the reading, within an hour of it: the bytes, as they were uploaded.",
         media_type="application/octet-stream",
         example="the file",
-        errors=[RequestError, UnauthorisedIssuerError, NotFoundError, NotAReaderError],
+        errors=[RequestError, UnauthorisedIssuerError, NotFoundError, NotAReaderError, ErasedError],
         secured=True,
     ),
 )

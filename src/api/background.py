@@ -1,4 +1,5 @@
-"""The one process beside those that serve: it folds the projections, runs the clock and sends webhooks.
+"""The one process beside those that serve: it folds the projections, runs the clock, sends webhooks, and asks
+the witnesses.
 
 Folding takes a whole core while much happens; in a process of its own it never makes a signer wait.
 """
@@ -22,7 +23,12 @@ async def run(parts: Parts) -> None:
     await ledger.start()
     try:
         steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
-        async with folding(parts.url), parts.dispatcher().running():
+        async with (
+            folding(parts.url),
+            parts.dispatcher().running(),
+            parts.collector(),
+            parts.committer(ledger).running(),
+        ):
             clock = asyncio.create_task(steward.run(), name="clock")
             waiting = asyncio.create_task(stop.wait(), name="stop")
             done, _ = await asyncio.wait({clock, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from api import examples
 from api.codec import FRESH, STEADY, answer
+from api.cosigned import read_state
 from api.follower import Entry, read_entries
 from api.openapi import describe
 from api.parameters import Position
@@ -28,8 +29,9 @@ router = APIRouter(tags=["log"])
     "/v1/log",
     **describe(
         "Read what the log is",
-        """Its origin, verifier key, operator, size and root. Compare the key with one that you got another
-        way: whoever could forge the log could forge this answer.""",
+        """Its origin, verifier keys, operator, size and root, and how far the cosignatures of its witnesses
+        reach. Compare the keys with those that you got another way: whoever could forge the log could forge
+        this answer.""",
         gives=LogDocument,
         example=examples.LOG,
         errors=[NotInLogError],
@@ -37,14 +39,20 @@ router = APIRouter(tags=["log"])
 )
 async def read_log(request: Request) -> Response:
     """From the newest checkpoint."""
-    ledger = service_of(request).ledger
+    service = service_of(request)
+    ledger = service.ledger
     verifier = ledger.keys.log.verifier
     note = await asyncio.to_thread(ledger.reader.checkpoint)
     checkpoint = open_checkpoint(note, verifier).checkpoint
-    root = to_base64(checkpoint.root)
-    return answer(
-        request, LogDocument(checkpoint.origin, str(verifier), ledger.operator, checkpoint.size, root)
-    )
+    witnessing = None
+    if service.policy is not None:
+        async with service.snapshot() as connection:
+            witnessing = await read_state(connection)
+    document = LogDocument(
+        checkpoint.origin, str(verifier), ledger.operator, checkpoint.size, to_base64(checkpoint.root),
+        tuple(str(key.verifier) for key in ledger.keys.more_log_keys), witnessing,
+    )  # fmt: skip
+    return answer(request, document)
 
 
 @router.get(
@@ -73,7 +81,8 @@ async def read_entry(request: Request, position: Position) -> Response:
     "/v1/entries/{position}/receipt",
     **describe(
         "Get a receipt",
-        """For anybody: the event, what is public about it, and its proof in the newest checkpoint.
+        """For anybody: the event, what is public about it, and its proof in a checkpoint: the first one
+        with the cosignatures of a quorum, as soon as there is one, else the newest.
         Save it as a file and check it offline: `aiqyn receipt verify FILE --log-key VKEY`.""",
         gives=ReceiptDocument,
         example=examples.RECEIPT,

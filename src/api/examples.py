@@ -27,8 +27,8 @@ PROOF = (
 RECEIPT = {"receipt": "aiqyn/v1", "event": ENTRY, "disclosures": [DISCLOSURE], "proof": PROOF}
 
 SUMMARY = {
-    "id": PETITION, "state": "collecting", "body": BODY, "lang": "kk", "title": TITLE, "count": 48,
-    "needed": 50, "required": 2500, "submitted_time": TIME, "limited_until": "2026-03-18T19:00:00Z",
+    "id": PETITION, "state": "collecting", "body": BODY, "lang": "kk", "title": TITLE, "erased": None,
+    "count": 48, "needed": 50, "required": 2500, "submitted_time": TIME, "limited_until": "2026-03-18T19:00:00Z",
     "published_time": TIME, "collect_until": "2026-09-02T19:00:00Z", "number": None, "outcome": None,
     "position": 1042,
 }  # fmt: skip
@@ -50,7 +50,7 @@ PETITION_DOCUMENT = _NOT_YET | {
     "text_hash": wording.text_hash(TITLE, TEXT), "title": TITLE, "text": TEXT, "author": "Айгерім Қ.",
     "submitted": _step(12), "moderate_until": "2026-03-31T19:00:00Z", "admitted": _step(13), "needed": 50,
     "limited_until": "2026-03-18T19:00:00Z", "needed_at": 64, "published": _step(65), "required": 2500,
-    "collect_until": "2026-09-02T19:00:00Z", "files": [], "count": 48, "signed": 51, "withdrawn": 2,
+    "collect_until": "2026-09-02T19:00:00Z", "files": [], "erased": {}, "count": 48, "signed": 51, "withdrawn": 2,
     "voided": 1, "position": 1042, "as_of": 1043, "by_region": {"71": 40, "unknown": 8},
 }  # fmt: skip
 GROWTH = {
@@ -60,8 +60,11 @@ GROWTH = {
 SIGNATURES = {
     "items": [
         {"position": 1042, "time": TIME, "state": "counted", "name": "Ерлан Б.", "region": "71",
-         "reason": None},
-        {"position": 1031, "time": TIME, "state": "voided", "name": None, "region": None, "reason": "forged"},
+         "reason": None, "erased": None},
+        {"position": 1036, "time": TIME, "state": "counted", "name": None, "region": "71", "reason": None,
+         "erased": 1040},
+        {"position": 1031, "time": TIME, "state": "voided", "name": None, "region": None, "reason": "forged",
+         "erased": None},
     ],
     "next": 1031, "as_of": 1043,
 }  # fmt: skip
@@ -92,7 +95,16 @@ ENTRY_DOCUMENT = {
 }  # fmt: skip
 LOG = {
     "origin": "aiqyn.example/log", "vkey": VKEY, "operator": "organisation/operator", "size": 1044,
-    "root": "nZ8tQ…=",
+    "root": "nZ8tQ…=", "more_keys": ["aiqyn.example/log+7e0f4b1d+BgZt…"],
+    "witnessing": {
+        "cosigned_size": 1041, "cosigned_at": TIME, "behind_since": None, "halted": None,
+        "witnesses": [
+            {
+                "url": "https://witness.example", "size": 1041, "cosigned_at": TIME, "failures": 0,
+                "error": None,
+            }
+        ],
+    },
 }  # fmt: skip
 FEED = (
     ": the entries of this log, by position\nretry: 2000\n\n"

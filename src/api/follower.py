@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any
@@ -49,6 +49,9 @@ _ENTRIES = """
     SELECT e.position, e.entry,
            array(SELECT d.disclosure FROM ledger.disclosures d WHERE d.position = e.position ORDER BY d.name)
     FROM ledger.entries e WHERE e.position >= %s AND e.position < %s ORDER BY e.position"""
+_ERASURES = """
+    SELECT stream FROM ledger.entries
+    WHERE type = 'disclosure.erased' AND position >= %s AND position <= %s"""
 
 
 async def read_entries(connection: AsyncConnection[Any], start: int, limit: int = PAGE) -> list[Entry]:
@@ -73,6 +76,8 @@ class Follower:
         self._grown = asyncio.Condition()
         self._stopped = False
         self.clients = 0
+        self.on_erased: Callable[[str], None] = lambda stream: None
+        """Told each stream of which something was erased, so that nothing here remembers it."""
 
     @contextlib.contextmanager
     def client(self) -> Iterator[None]:
@@ -146,9 +151,15 @@ class Follower:
         while True:
             async with self._pool.connection() as connection:
                 fresh = await read_entries(connection, self._next)
-            if not fresh:
-                return
+                if not fresh:
+                    return
+                rows = await connection.execute(_ERASURES, [self._next, fresh[-1].position], prepare=True)
+                erasures = [stream for (stream,) in await rows.fetchall()]
+            for erasure in erasures:
+                self.on_erased(erasure.removeprefix("erasure/").rpartition("/")[0])
             async with self._grown:
+                if erasures:
+                    self._kept.clear()  # its disclosures are those of before; older pages are read anew
                 self._kept.extend(fresh)
                 self._next = fresh[-1].position + 1
                 self._grown.notify_all()

@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from api import examples
 from api.codec import JSON, NEVER
+from api.cosigned import read_state
 from api.metrics import CONTENT_TYPE
 from api.openapi import describe
 from api.service import Service, service_of
 from api.webhooks.deliveries import totals
 from ledger.errors import AiqynError
 from ledger.store import migrate
+from ledger.store.append import LogHaltedError
 from projections import ALL
 from projections.positions import Status, status_async
 
@@ -73,11 +75,14 @@ async def readyz(request: Request) -> Response:
     fatal = service.ledger.sequencer.fatal
     document: dict[str, Any] = {"status": "ok", "appends": "ok" if fatal is None else fatal.code}
     wrong = [] if fatal is None else [f"appends are stopped ({fatal.code})"]
+    witnessing = None
     try:
         found = await asyncio.to_thread(migrate.status, service.ledger_url)
         if found.pending or found.unknown:
             wrong.append("the database is of another version")
         statuses = await _positions(service)
+        async with service.pool.connection() as connection:
+            witnessing = await read_state(connection)
     except (psycopg.Error, AiqynError):
         document |= {"database": "unavailable"}
         wrong.append("the database does not answer")
@@ -90,6 +95,12 @@ async def readyz(request: Request) -> Response:
                 wrong.append(f"projection {one.name} stands still")
             elif one.lag > MAX_LAG:
                 wrong.append(f"projection {one.name} is {one.lag} entries behind")
+        if witnessing.halted is not None and fatal is None:
+            document["appends"] = LogHaltedError.code
+            wrong.append(f"appends are stopped ({LogHaltedError.code})")
+        if service.policy is not None:
+            # Late cosignatures keep nobody from signing: a balancer must not turn away from this process.
+            document["witnesses"] = "ok" if witnessing.behind_since is None else "waiting"
     if wrong:
         raise NotReadyError(f"Not ready: {'; '.join(wrong)}.", **(document | {"status": 503}))
     return _answer(document)
@@ -116,6 +127,10 @@ async def metrics(request: Request) -> Response:
     async with service.pool.connection() as connection:
         for outcome, count in asdict(await totals(connection)).items():
             counted.webhooks.labels(outcome).set(count)
+        witnessing = await read_state(connection)
+    counted.cosigned.set(witnessing.cosigned_size or 0)
+    since = witnessing.behind_since
+    counted.behind.set(0 if since is None else max(0.0, service.ledger.clock() - since.timestamp()))
     for one in await _positions(service):
         counted.size.set(one.head + 1)
         counted.lag.labels(one.name).set(one.lag)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -20,9 +21,20 @@ IMMUTABLE = "public, max-age=604800, immutable"
 
 
 async def checkpoint(request: Request) -> Response:
-    """The newest signed checkpoint."""
+    """The newest checkpoint with a quorum of cosignatures; without a policy the newest one."""
+    service = service_of(request)
+    reader = service.ledger.reader
+    return await _note(reader.checkpoint if service.policy is None else reader.cosigned)
+
+
+async def newest(request: Request) -> Response:
+    """The newest signed checkpoint, whether it was cosigned or not."""
+    return await _note(service_of(request).ledger.reader.checkpoint)
+
+
+async def _note(read: Callable[[], bytes]) -> Response:
     try:
-        note = await asyncio.to_thread(service_of(request).ledger.reader.checkpoint)
+        note = await asyncio.to_thread(read)
     except NotInLogError:
         return _not_found()
     return Response(note, headers={"content-type": CHECKPOINT_TYPE, "cache-control": "no-store"})
@@ -67,7 +79,20 @@ ROUTES = [
         tags=["log"],
         described=_described(
             "Read the newest checkpoint",
-            "A signed note (C2SP tlog-checkpoint): origin, size and root of the tree.",
+            """A signed note (C2SP tlog-checkpoint): origin, size and root of the tree. Where the operator has
+            witnesses, the newest one that a quorum of them cosigned.""",
+            "text/plain",
+            examples.CHECKPOINT,
+        ),
+    ),
+    NamedRoute(
+        "/v1/log/checkpoint",
+        newest,
+        "GET",
+        tags=["log"],
+        described=_described(
+            "Read the newest checkpoint before it is cosigned",
+            "A signed note (C2SP tlog-checkpoint) over every entry that was acknowledged to anybody.",
             "text/plain",
             examples.CHECKPOINT,
         ),

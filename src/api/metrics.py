@@ -68,6 +68,18 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=self._registry,
         )
+        self.cosigned = Gauge(
+            "aiqyn_log_cosigned_size",
+            "Entries under a checkpoint with a quorum of cosignatures.",
+            multiprocess_mode="mostrecent",
+            registry=self._registry,
+        )
+        self.behind = Gauge(
+            "aiqyn_witness_quorum_wait_seconds",
+            "How long entries have been waiting for a quorum of witnesses; 0 while none does.",
+            multiprocess_mode="mostrecent",
+            registry=self._registry,
+        )
         self.fatal = Gauge(
             "aiqyn_append_stopped",
             "1 while nothing may be appended.",

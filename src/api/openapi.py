@@ -28,6 +28,7 @@ _DESCRIPTIONS = {
     403: "Who asks may not.",
     404: "There is no such thing.",
     409: "The rules, or somebody faster, are against it.",
+    410: "It was here, and was erased.",
     412: "The stream is not at the version in If-Match.",
     413: "The body is too large.",
     415: "The media type is not taken.",

@@ -29,6 +29,7 @@ STATUSES: dict[str, int] = {
     "not-found": 404,
     "not-in-log": 404,
     "projection-unknown": 404,
+    "erased": 410,
     # The request cannot be read.
     "request-invalid": 422,
     "breakdown-unknown": 422,
@@ -59,6 +60,7 @@ STATUSES: dict[str, int] = {
     "not-allowed": 409,
     "petition-closed": 409,
     "hearing-missing": 409,
+    "not-in-sample": 409,
     "body-unknown": 409,
     "term-passed": 409,
     "term-wrong": 422,
@@ -114,6 +116,8 @@ STATUSES: dict[str, int] = {
     # A person must look before the service goes on.
     "fatal": 503,
     "log-rolled-back": 503,
+    "log-halted": 503,
+    "log-contradicted": 503,
     "migrations-pending": 503,
     # Ours to repair.
     "internal": 500,
@@ -132,8 +136,16 @@ STATUSES: dict[str, int] = {
     "note-signature-invalid": 500,
     "note-unverified": 500,
     "checkpoint-invalid": 500,
+    "policy-invalid": 500,
+    "quorum-missing": 500,
+    "algorithm-unavailable": 500,
+    "witness-request-invalid": 500,
     # Said at the command line, to an operator or an auditor.
     "receipt-invalid": 500,
+    "witness-folder": 500,
+    "witness-log": 500,
+    "witness-state-lost": 503,
+    "witness-rolled-back": 503,
     "log-key-missing": 500,
     "published-malformed": 500,
     "source-not-served": 500,

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,22 +17,26 @@ from psycopg_pool import AsyncConnectionPool
 from starlette.requests import Request
 
 from api.clock import Steward
+from api.committing import Committer
 from api.follower import Follower
 from api.metrics import Metrics
 from api.tokens import organisation_of
 from api.trust import load_trust
 from api.waiting import Waiting
 from api.webhooks.dispatcher import Dispatcher
+from api.witnessing import Collector, load_policy
 from ledger.appeals import AppealsDesk
 from ledger.application import Ledger
 from ledger.citizens import CitizensDesk
 from ledger.config import Settings
 from ledger.eds.certificates import TrustStore
 from ledger.eds.verifier import Verifier
+from ledger.evidence import EvidenceDesk
 from ledger.operator import OperatorKeys
 from ledger.store.database import connect_async, conninfo
 from ledger.store.high_water import HighWater
 from ledger.store.vault import Vault
+from ledger.tlog.policy import Policy
 from projections.oversight import KeptYears
 from projections.runner import Runner
 
@@ -51,6 +55,8 @@ class Parts:
     """Connects as the service's role."""
     keys: OperatorKeys
     trust: TrustStore
+    policy: Policy | None = None
+    """Who has to cosign checkpoints."""
     clock: Callable[[], float] = time.time
     """Seconds since 1970."""
     background: bool = False
@@ -59,10 +65,13 @@ class Parts:
 
     @classmethod
     def load(cls, settings: Settings, url: str, *, background: bool = False) -> Self:
-        """Keys and trusted roots from the home folder. Raises ``KeysError`` or ``TrustError``."""
-        return cls(
-            settings, url, OperatorKeys.load(settings), load_trust(settings.trust_dir), background=background
-        )
+        """Keys, trusted roots and the witnesses' policy from the home folder.
+
+        Raises ``KeysError``, ``TrustError`` or ``PolicyError``.
+        """
+        keys = OperatorKeys.load(settings)
+        policy = load_policy(settings.witness_policy, keys.log.verifier)
+        return cls(settings, url, keys, load_trust(settings.trust_dir), policy, background=background)
 
     @property
     def high_water(self) -> HighWater:
@@ -79,6 +88,23 @@ class Parts:
             skew=self.settings.clock_skew_seconds,
             clock=self.clock,
         )
+
+    def collector(self) -> AbstractAsyncContextManager[None]:
+        """Collects cosignatures beside a block; does nothing where there is no policy."""
+        if self.policy is None:
+            return nullcontext()
+        return Collector(
+            self.url,
+            self.keys.log.verifier,
+            self.policy,
+            interval=self.settings.witness_seconds,
+            late=self.settings.witness_late_seconds,
+            clock=self.clock,
+        ).running()
+
+    def committer(self, ledger: Ledger) -> Committer:
+        """What commits the digests of the published tables."""
+        return Committer(ledger, self.url, hours=self.settings.commit_digests_hours)
 
     def dispatcher(self) -> Dispatcher:
         """What sends the messages of webhooks."""
@@ -98,10 +124,12 @@ class Service:
     ledger: Ledger
     desk: CitizensDesk
     appeals: AppealsDesk
+    evidence: EvidenceDesk
     pool: AsyncConnectionPool[AsyncConnection[Any]]
     follower: Follower
     metrics: Metrics
     ledger_url: str
+    policy: Policy | None = None
     steward: Steward | None = None
     waiting: Waiting = field(init=False)
     figures: KeptYears = field(init=False, default_factory=KeptYears)
@@ -128,16 +156,22 @@ class Service:
                 await stack.enter_async_context(folding(parts.url))
                 await stack.enter_async_context(steward.running())
                 await stack.enter_async_context(parts.dispatcher().running())
+                await stack.enter_async_context(parts.collector())
+                await stack.enter_async_context(parts.committer(ledger).running())
             verifier = Verifier(parts.trust)
+            desk = CitizensDesk(ledger, verifier)
+            follower.on_erased = desk.forget
             yield cls(
                 parts.settings,
                 ledger,
-                CitizensDesk(ledger, verifier),
+                desk,
                 AppealsDesk(ledger, verifier),
+                EvidenceDesk(ledger),
                 pool,
                 follower,
                 metrics,
                 parts.url,
+                parts.policy,
                 steward,
             )
 

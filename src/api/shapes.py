@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from api.cosigned import Witnessing
 from ledger.application import Recorded
 from ledger.events import Language, Region, Stream
 from ledger.receipt import FORMAT, Receipt
@@ -108,6 +109,10 @@ class LogDocument(msgspec.Struct, frozen=True):
     size: int
     root: str
     """Base64, as in the checkpoint."""
+    more_keys: tuple[str, ...] = ()
+    """Further keys that sign each checkpoint as well (ML-DSA-44)."""
+    witnessing: Witnessing | None = None
+    """How far cosignatures reach; null where the operator has no witnesses."""
 
 
 class ReceiptDocument(msgspec.Struct, frozen=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -21,6 +22,9 @@ from projections.positions import status as read_status
 from projections.rebuild import Result
 from projections.rebuild import rebuild as rebuild_projections
 from projections.rebuild import verify as verify_projections
+
+if TYPE_CHECKING:
+    from api.committing import Committed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -78,6 +82,37 @@ def status(
                 console.print(f"{one.name} stands still: {one.error}", style="red", markup=False)
     if any(one.error is not None for one in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def commit(names: Names = None, as_json: Json = False) -> None:
+    """Record the digests of the published tables in the ledger, now; of those that moved since the last one."""
+    from api.service import Parts  # the other commands need no keys, and nothing of what serves
+
+    chosen = select(published(ALL), names or [])
+    settings = load().settings
+    with closing(open_database(settings)) as urls:
+        parts = Parts.load(settings, urls.url)
+
+        async def work() -> list[Committed]:
+            ledger = parts.ledger()
+            await ledger.start()
+            try:
+                return await parts.committer(ledger).commit([p.name for p in chosen])
+            finally:
+                await ledger.stop()
+
+        committed = asyncio.run(work())
+    if as_json:
+        _print_json(msgspec.to_builtins(committed))
+        return
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    for one in committed:
+        console.print(f"{one.name} as of {one.as_of:,}: sha256 {one.digest}, committed at {one.position:,}")
+    done = {one.name for one in committed}
+    for projection in chosen:
+        if projection.name not in done:
+            console.print(f"{projection.name}: nothing new since its last digest")
 
 
 @app.command()

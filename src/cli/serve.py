@@ -12,6 +12,7 @@ from api.process import set_up_logging
 from api.service import Parts
 from api.supervisor import supervise
 from api.trust import TrustsNobody
+from api.witnessing import ask_memories
 from ledger.config import Settings, load
 from ledger.operator import KeysError
 from ledger.store.database import open_database
@@ -55,6 +56,10 @@ def serve(
             typer.echo(f"  interface   {base}/openapi.json")
             typer.echo(f"  key         {parts.keys.log.verifier}")
 
+        if parts.policy is not None:
+            with LogReader(urls.url) as reader:
+                for unasked in ask_memories(parts.policy, parts.keys.log.verifier, reader):
+                    typer.echo(unasked, err=True)
         supervise(settings, urls.url, ready=ready)
 
 

@@ -442,6 +442,7 @@ class AppealsDesk:
         for attempt in range(ATTEMPTS):
             appeal = await self._load(stream)
             _require_reader(office, appeal)
+            await ledger.secrets(stream)  # what was erased is not read: no event may say that it was
             facts = events.DisclosureRead(of=stream, events=appeal.version, purpose=purpose)
             try:
                 recorded = await ledger.record(

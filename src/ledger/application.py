@@ -29,7 +29,7 @@ from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError, 
 from ledger.errors import AiqynError, FatalError
 from ledger.events import Fact
 from ledger.keys import Directory, SigningKey, UnauthorisedIssuerError
-from ledger.operator import OperatorKeys
+from ledger.operator import KeysError, OperatorKeys
 from ledger.receipt import Receipt
 from ledger.statement import Disclosure, Event, disclosed, open_event, split_presentation
 from ledger.store.append import (
@@ -45,10 +45,11 @@ from ledger.store.append import (
 )
 from ledger.store.high_water import HighWater
 from ledger.store.mapper import AGGREGATES, LedgerMapper
-from ledger.store.reader import LogReader
+from ledger.store.reader import LogReader, NotInLogError
 from ledger.store.recorder import LedgerRecorder, open_datastore
 from ledger.store.sequencer import Sequencer
 from ledger.store.vault import Vault
+from ledger.tlog.note import SignedNote
 
 ATTEMPTS = 5
 """How often a command is decided anew when another one was faster."""
@@ -57,7 +58,12 @@ SPOKEN_FOR: frozenset[events.Role] = frozenset(
 )
 """Roles that the gateway's key takes for an organisation; what time, numbers and the operator say is not
 for a token to say."""
-OWN_CALLS = frozenset({events.AppealImported, events.AppealStepImported, events.DisclosureRead})
+OWN_CALLS = frozenset(
+    {
+        events.AppealImported, events.AppealStepImported, events.DisclosureRead, events.EvidenceAsked,
+        events.EvidenceDrawn,
+    }
+)  # fmt: skip
 """Facts that come by a call of their own, because more belongs to them than the event."""
 MAX_DISCLOSED = 20_000
 """Characters of a text that an organisation discloses."""
@@ -70,6 +76,13 @@ class NotFoundError(AiqynError):
 
     code = "not-found"
     title = "There is no such thing here"
+
+
+class ErasedError(AiqynError):
+    """What was personal in this was destroyed, as the log says; the events themselves stay."""
+
+    code = "erased"
+    title = "What was personal in this was erased"
 
 
 class InvalidCommandError(AiqynError):
@@ -131,8 +144,9 @@ class Ledger(Application[str]):
         self.signing = keys.signing()
         self.vault = Vault(keys.vault)
         self.sequencer = Sequencer(
-            url, self.origin, keys.log, high_water=high_water, group_max=group_max, skew=skew, clock=clock
-        )
+            url, self.origin, keys.log, more=keys.more_log_keys, high_water=high_water,
+            group_max=group_max, skew=skew, clock=clock,
+        )  # fmt: skip
         self.reader = LogReader(url, pool_size=pool_size)
         self.directory = Directory()
         self._datastore = open_datastore(url, pool_size=pool_size)
@@ -160,8 +174,9 @@ class Ledger(Application[str]):
     # --- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Check vault key and high-water mark, and read who may issue what."""
+        """Check keys and high-water mark, and read who may issue what."""
         await asyncio.to_thread(self._check_vault_key)
+        await asyncio.to_thread(self._check_log_keys)
         await self.sequencer.start()
         await self.refresh()
 
@@ -177,6 +192,20 @@ class Ledger(Application[str]):
         sample = self.reader.any_petition_secret()
         if sample is not None:
             self.vault.unwrap(PETITION_SECRET, *sample)
+
+    def _check_log_keys(self) -> None:
+        """Raises :class:`ledger.operator.KeysError` where a key that signed the log is missing here."""
+        try:
+            newest = SignedNote.parse(self.reader.checkpoint())
+        except NotInLogError:
+            return
+        held = {key.verifier.key_id for key in (self.keys.log, *self.keys.more_log_keys)}
+        for signature in newest.signatures:
+            if signature.name == self.origin and signature.key_id not in held:
+                raise KeysError(
+                    f"The log's last checkpoint is also signed by key {signature.key_id.hex()}, which is not "
+                    "among the operator's keys: restore it (log-mldsa.key)."
+                )
 
     def now(self) -> datetime:
         """To the second, as ``iat`` will say it."""
@@ -272,6 +301,21 @@ class Ledger(Application[str]):
             return await self.recorded(appended, pending)
         raise AssertionError("unreachable")
 
+    async def record_more(
+        self, stream: str, aggregate: LedgerAggregate, facts: Iterable[Fact], by: Issuance
+    ) -> Appended:
+        """Let several facts of one type happen to an aggregate that was just loaded, all or none.
+
+        Raises ``StreamConflictError`` where somebody was faster: then it is for the caller to look again.
+        """
+        by = replace(by, at=max(by.at, aggregate.modified_on))
+        for fact in facts:
+            self.authorise(by, type(fact))
+            context.check(self.directory, fact, by, aggregate)
+            happen(AGGREGATES[fact.room], stream, aggregate, fact, by)
+        pending = [await self.seal(happened) for happened in aggregate.collect_events()]
+        return await self.sequencer.append(Append(pending, self.issuer_guard(by.iss, stream)))
+
     async def seal(self, happened: Any) -> SealedEvent:  # noqa: ANN401 - an event of any aggregate
         """An aggregate's new event, sealed, its restricted disclosures encrypted for the vault."""
         stored = self.mapper.to_stored_event(happened)
@@ -295,19 +339,25 @@ class Ledger(Application[str]):
             stored,
             sealed=sealed,
             data_key=fresh,
+            under=wrapped,
             person=None if number is None else self.vault.person(number),
             attachments=attachments.ids(values.get("attachments")),
         )
 
     async def secrets(self, stream: str) -> list[Secret]:
-        """A stream's events with their restricted disclosures. Raises :class:`NotFoundError`.
+        """A stream's events with their restricted disclosures.
 
-        Where the stream's data key was destroyed, there are no disclosures any more.
+        Raises :class:`NotFoundError`, or :class:`ErasedError` where those it began with were erased.
         """
-        rows = await asyncio.to_thread(self.reader.stream, stream)
+        wrapped, rows = await asyncio.to_thread(self.reader.vault, stream)
         if not rows:
             raise NotFoundError(f"There is no {stream}.", stream=stream)
-        wrapped = await asyncio.to_thread(self.reader.data_key, stream)
+        if rows[0][2] is None or wrapped is None:
+            erased = await asyncio.to_thread(self.reader.erased, stream)
+            if erased is not None:
+                raise ErasedError(
+                    f"What was personal in {stream} was erased: entry {erased} says so.", position=erased
+                )
         data_key = None if wrapped is None else self.vault.unwrap(DATA_KEY, stream, wrapped)
         found = []
         for position, entry, sealed in rows:

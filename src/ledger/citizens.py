@@ -92,6 +92,7 @@ class CitizensDesk:
         self._verifier = verifier
         self._views: dict[str, PetitionView] = {}
         self._loading: dict[str, asyncio.Task[PetitionView]] = {}
+        self._forgotten = 0
 
     async def petition(self, petition: str, *, unlike: PetitionView | None = None) -> PetitionView:
         """What signing needs to know; ``unlike`` is a view that proved to be out of date.
@@ -107,6 +108,11 @@ class CitizensDesk:
             loading = self._loading[petition] = asyncio.create_task(self._load(petition))
             loading.add_done_callback(lambda _: self._loading.pop(petition, None))
         return await asyncio.shield(loading)
+
+    def forget(self, stream: str) -> None:
+        """Something of this stream was erased: what is kept of it here is read again."""
+        self._views.pop(stream.removeprefix("petition/"), None)
+        self._forgotten += 1
 
     async def submit(
         self,
@@ -263,6 +269,7 @@ class CitizensDesk:
         if not wording.is_petition_id(petition):
             raise NotFoundError("A petition's id is a lower-case UUID.")
         stream = petition_stream(petition)
+        forgotten = self._forgotten
         aggregate = cast("Petition", await self._ledger.load(stream))
         entry, disclosed, wrapped = await asyncio.to_thread(self._ledger.reader.petition_keys, stream)
         try:
@@ -278,5 +285,7 @@ class CitizensDesk:
         secret = self._ledger.vault.unwrap(PETITION_SECRET, stream, wrapped)
         while len(self._views) >= _KNOWN_PETITIONS:
             self._views.pop(next(iter(self._views)))
-        view = self._views[petition] = PetitionView(petition, aggregate, title, secret)
+        view = PetitionView(petition, aggregate, title, secret)
+        if forgotten == self._forgotten:  # else this may be what was read before something went
+            self._views[petition] = view
         return view

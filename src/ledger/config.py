@@ -79,6 +79,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trust_dir: Annotated[Path, _setting("Folder of the pinned root certificates (PEM or DER).")] = Path(
         "trust"
     )
+    witness_policy: Annotated[
+        Path, _setting("File with the witnesses and their quorum (C2SP tlog-policy); none if it is missing.")
+    ] = Path("witnesses.policy")
+    witness_seconds: Annotated[
+        float, _setting("Seconds between two cosigned checkpoints.", ge=0.1, le=600)
+    ] = 10.0
+    witness_late_seconds: Annotated[
+        float, _setting("Seconds without a quorum of witnesses after which it is late.", ge=1, le=86_400)
+    ] = 60.0
+    commit_digests_hours: Annotated[
+        int, _setting("Hours between two committed digests of the published tables; 0: never.", ge=0, le=8760)
+    ] = 24
     group_max: Annotated[int, _setting("Most events in one append transaction.", ge=1, le=65_536)] = 1024
     pool_min: Annotated[int, _setting("Database connections each process keeps open.", ge=0, le=1000)] = 2
     pool_max: Annotated[int, _setting("Most database connections of a process.", ge=1, le=1000)] = 10
@@ -102,7 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Anchor the paths, and refuse what is wrong only together."""
         home = self.home.expanduser().absolute()
         msgspec.structs.force_setattr(self, "home", home)
-        for name in ("vault_key_file", "trust_dir"):
+        for name in ("vault_key_file", "trust_dir", "witness_policy"):
             msgspec.structs.force_setattr(self, name, home / getattr(self, name).expanduser())
         if self.pool_min > self.pool_max:
             raise ConfigError(f"pool_min is {self.pool_min}, more than pool_max, {self.pool_max}.")

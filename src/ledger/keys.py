@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from ledger import events
+from ledger import ed25519, events
 from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
 
@@ -47,26 +46,24 @@ def key_id(public_key: str) -> str:
 class VerifyingKey:
     """The public half of an issuer's Ed25519 key."""
 
-    __slots__ = ("_key", "kid", "public_key")
+    __slots__ = ("_key", "kid", "public_key", "raw")
 
     def __init__(self, public_key: str) -> None:
         try:
-            raw = b64url_decode(public_key)
-            self._key = Ed25519PublicKey.from_public_bytes(raw)
+            self.raw = b64url_decode(public_key)
+            self._key = Ed25519PublicKey.from_public_bytes(self.raw)
         except ValueError as error:
             raise MalformedKeyError(
                 "An Ed25519 public key is 32 bytes in base64url without padding."
             ) from error
+        if not ed25519.is_key(self.raw):
+            raise MalformedKeyError("Under this Ed25519 public key anybody could sign: make a new one.")
         self.public_key = public_key
         self.kid = key_id(public_key)
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether ``signature`` (64 bytes, RFC 8032) is this key's over ``message``."""
-        try:
-            self._key.verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return ed25519.verifies(self.raw, signature, message)
 
 
 class SigningKey:

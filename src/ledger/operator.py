@@ -15,7 +15,9 @@ from typing import Self
 from ledger.config import Settings
 from ledger.errors import AiqynError
 from ledger.keys import MalformedKeyError, SigningKey
-from ledger.tlog.note import NoteError, SignerKey
+from ledger.tlog.note import ML_DSA_44, NoteError, SignerKey
+
+_MLDSA = "log-mldsa.key"
 
 
 class KeysError(AiqynError):
@@ -30,7 +32,7 @@ class OperatorKeys:
     """All secrets of one ledger."""
 
     log: SignerKey
-    """Signs checkpoints."""
+    """Signs checkpoints (Ed25519)."""
     root: SigningKey
     """Registers organisations and keys; in the ledger's first entry."""
     gateway: SigningKey
@@ -39,6 +41,13 @@ class OperatorKeys:
     """Says what time and numbers brought about."""
     vault: bytes = field(repr=False)
     """32 bytes that wrap the vault's keys."""
+    log_mldsa: SignerKey | None = None
+    """Signs checkpoints as well (ML-DSA-44); None in a ledger that was begun without."""
+
+    @property
+    def more_log_keys(self) -> tuple[SignerKey, ...]:
+        """What signs checkpoints beside ``log``."""
+        return () if self.log_mldsa is None else (self.log_mldsa,)
 
     def signing(self) -> dict[str, SigningKey]:
         """The keys that seal events, by their ids."""
@@ -53,6 +62,7 @@ class OperatorKeys:
             SigningKey.generate(),
             SigningKey.generate(),
             vault or os.urandom(32),
+            SignerKey.generate(origin, ML_DSA_44),
         )
 
     @classmethod
@@ -87,6 +97,8 @@ class OperatorKeys:
             "gateway.key": self.gateway.seed(),
             "clock.key": self.clock.seed(),
         }
+        if self.log_mldsa is not None:
+            texts[_MLDSA] = self.log_mldsa.to_skey()
         files = {folder / name: text for name, text in texts.items()}
         if not settings.vault_key:
             files[settings.vault_key_file] = base64.b64encode(self.vault).decode("ascii")
@@ -105,6 +117,7 @@ class OperatorKeys:
 
         try:
             log = SignerKey.parse(read("log.key"))
+            log_mldsa = SignerKey.parse(read(_MLDSA)) if (folder / _MLDSA).exists() else None
             root, gateway, clock = (
                 SigningKey.from_seed(read(name)) for name in ("operator.key", "gateway.key", "clock.key")
             )
@@ -115,7 +128,9 @@ class OperatorKeys:
                 f"log.key signs for {log.name!r}, but the configured origin is {settings.origin!r}; "
                 "an origin never changes."
             )
-        return cls(log, root, gateway, clock, settings.read_vault_key())
+        if log_mldsa is not None and log_mldsa.name != log.name:
+            raise KeysError(f"{_MLDSA} signs for {log_mldsa.name!r}, and log.key for {log.name!r}.")
+        return cls(log, root, gateway, clock, settings.read_vault_key(), log_mldsa)
 
 
 def keys_folder(settings: Settings) -> Path:

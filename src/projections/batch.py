@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Meta
 from psycopg import Cursor
 
+from ledger.encoding import b64url_decode
 from ledger.errors import AiqynError, FatalError
 from ledger.events import MAX_INTEGER, Fact, MalformedEventError, decode
+from ledger.statement import remembered_facts
 from projections.counting import Change, Counting
 
 BATCH = 5_000
@@ -97,23 +99,17 @@ class _Header(msgspec.Struct):
 
 _payload = msgspec.json.Decoder(_Payload).decode
 _header = msgspec.json.Decoder(_Header).decode
-# As the value of a JSON string, base64 is decoded three times as fast as by binascii.
-_base64 = msgspec.json.Decoder(bytes).decode
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_CLOSING = (b'"', b'"', b'=="', b'="')
 _REMEMBERED = 10_000
 _kids: dict[bytes, str] = {}
-_facts: dict[tuple[str, int, bytes], Fact] = {}
 
 
 def read_event(position: int, entry: bytes) -> LoggedEvent:
     """The event in an entry. Raises :class:`UnreadableEntryError`."""
     try:
         head, body, _ = entry.split(b".", 2)
-        payload = _payload(_base64(b'"' + body.translate(_TO_STANDARD) + _CLOSING[len(body) & 3]))
-        # Most events say one of few things (a language, an algorithm, a region): facts are decoded once.
-        said = (payload.type, payload.v, bytes(payload.data))
-        facts = _facts.get(said) or _decode(said)
+        payload = _payload(b64url_decode(body))
+        data = bytes(payload.data)
+        facts = remembered_facts(payload.type, payload.v, data) or decode(payload.type, payload.v, data)
         stream = payload.stream
         if not stream.startswith(facts.room + "/"):
             raise MalformedEventError(f"{payload.type!r} does not belong to stream {stream!r}.")
@@ -126,16 +122,8 @@ def read_event(position: int, entry: bytes) -> LoggedEvent:
         raise UnreadableEntryError(position, MalformedEventError(f"It is not an event: {error}.")) from error
 
 
-def _decode(said: tuple[str, int, bytes]) -> Fact:
-    facts = decode(*said)
-    if len(_facts) >= _REMEMBERED:
-        _facts.clear()
-    _facts[said] = facts
-    return facts
-
-
 def _kid(head: bytes) -> str:
-    kid = _header(_base64(b'"' + head.translate(_TO_STANDARD) + _CLOSING[len(head) & 3])).kid
+    kid = _header(b64url_decode(head)).kid
     if len(_kids) >= _REMEMBERED:
         _kids.clear()
     _kids[head] = kid

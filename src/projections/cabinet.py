@@ -1,7 +1,7 @@
 """The cabinet: a person's own cases, by the pseudonym that the ledger keeps beside their events.
 
 Private: a row says whose a stream is. It is joined from ``ledger.persons``, which is written in the
-transaction that appends the entry, so it does not follow from entries alone.
+transaction that appends the entry, so it does not follow from entries alone. What was erased leaves the cabinet.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, Cursor
 from psycopg.rows import dict_row
 
 from ledger.domain.appeal import talon_number
+from ledger.events import DisclosureErased
 from projections.appeal_case import BEGINNINGS, Procedures, State
 from projections.base import Column, Projection, Table, plain
 from projections.batch import Batch
@@ -29,7 +30,7 @@ class Cabinet(Projection):
     """Whose case each stream is."""
 
     name = "cabinet"
-    version = 1
+    version = 2
     private = True
     tables = (
         Table(
@@ -46,8 +47,19 @@ class Cabinet(Projection):
             for event in batch.events
             if (role := ROLES.get(event.facts.type)) is not None
         ]
-        if not own:
-            return
+        if own:
+            self._add(cursor, own)
+        erased = [
+            event.facts.of
+            for event in batch.events
+            if isinstance(event.facts, DisclosureErased) and event.facts.data_key
+        ]
+        if erased:
+            # A case begins with the event that makes it somebody's: no erasure comes before it.
+            cursor.execute("DELETE FROM cabinet WHERE stream = ANY(%s)", [erased])
+
+    @staticmethod
+    def _add(cursor: Cursor[Any], own: list[tuple[int, str, Role]]) -> None:
         positions, streams, roles = map(list, zip(*own, strict=True))
         cursor.execute(
             """

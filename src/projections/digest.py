@@ -19,7 +19,7 @@ published: see :func:`published`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -59,13 +59,19 @@ def digest(connection: Connection[Any], projection: Projection) -> Digest:
 
     The connection must not be in a transaction.
     """
+    return digests(connection, [projection])[0]
+
+
+def digests(connection: Connection[Any], projections: Sequence[Projection]) -> list[Digest]:
+    """The same of several projections, all from one snapshot."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        row = connection.execute(
-            "SELECT version, position FROM projections.positions WHERE name = %s", [projection.name]
-        ).fetchone()
-        version, position = row or (projection.version, -1)
-        return Digest(projection.name, version, position, digest_rows(connection, projection, SCHEMA))
+        rows = connection.execute("SELECT name, version, position FROM projections.positions").fetchall()
+        stand = {name: (version, position) for name, version, position in rows}
+        return [
+            Digest(p.name, *stand.get(p.name, (p.version, -1)), digest_rows(connection, p, SCHEMA))
+            for p in projections
+        ]
 
 
 def digest_rows(connection: Connection[Any], projection: Projection, schema: str) -> str:

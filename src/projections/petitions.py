@@ -1,7 +1,7 @@
 """Petitions: their state, their count and what it is made of, read from the projection.
 
 Titles, texts, the author's masked name and the messages of decisions are joined from the ledger's public
-disclosures when they are read; where one was taken down, it is absent and everything else stays.
+disclosures when they are read; where one was taken down, ``erased`` says so and everything else stays.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     lang: str
     title: str | None
+    erased: int | None
+    """Position of the event that says that its title was erased."""
     count: int
     needed: int | None
     required: int | None
@@ -123,6 +125,8 @@ class Petition(msgspec.Struct, frozen=True, kw_only=True):
     message_kk: str | None
     message_ru: str | None
     files: tuple[File, ...]
+    erased: dict[str, int]
+    """What was disclosed once and is not any more: its name → position of the last event that says so."""
     count: int
     """``signed - withdrawn - voided``."""
     signed: int
@@ -180,7 +184,14 @@ async def get(conn: AsyncConnection[Any], petition_id: str) -> Petition | None:
             SELECT t.*, t.id::text AS id, p.position AS as_of,
                    (SELECT jsonb_object_agg(d.name, d.disclosure) FROM ledger.disclosures d
                     WHERE d.position IN (t.submitted_position, t.rejected_position,
-                                         t.draft_position, t.decided_position)) AS disclosed
+                                         t.draft_position, t.decided_position)) AS disclosed,
+                   (SELECT jsonb_object_agg(x.name, x.position) FROM (
+                        SELECT name, max(e.position) AS position
+                        FROM ledger.entries e, jsonb_array_elements_text(
+                            ledger.erasure_said(e.entry) #> '{data,names}') AS name
+                        WHERE e.stream > concat('erasure/petition/', t.id, '/')
+                          AND e.stream < concat('erasure/petition/', t.id, '0')
+                        GROUP BY name) x) AS erased
             FROM projections.petitions t, projections.positions p
             WHERE p.name = 'petitions' AND t.id = %s AND t.submitted_position IS NOT NULL
             """,
@@ -189,7 +200,9 @@ async def get(conn: AsyncConnection[Any], petition_id: str) -> Petition | None:
         row = await cursor.fetchone()
     if row is None:
         return None
-    for name, encoded in (row["disclosed"] or {}).items():
+    disclosed = row["disclosed"] or {}
+    row["erased"] = {name: at for name, at in (row["erased"] or {}).items() if name not in disclosed}
+    for name, encoded in disclosed.items():
         row[name] = Disclosure.parse(encoded).value
     for name in _STEPS:
         position = row[f"{name}_position"]
@@ -217,7 +230,7 @@ async def list_page(
     async with conn.cursor(row_factory=dict_row) as rows:
         await rows.execute(
             """
-            SELECT p.position AS as_of, t.*, t.id::text AS id, d.disclosure AS title
+            SELECT p.position AS as_of, t.*, t.id::text AS id, d.disclosure AS title, x.erased
             FROM projections.positions p
             LEFT JOIN LATERAL (
                 SELECT *, coalesce(published_position, admitted_position) AS listed
@@ -231,6 +244,12 @@ async def list_page(
                 ORDER BY listed DESC LIMIT %(limit)s
             ) t ON true
             LEFT JOIN ledger.disclosures d ON d.position = t.submitted_position AND d.name = 'title'
+            LEFT JOIN LATERAL (
+                SELECT max(e.position) AS erased FROM ledger.entries e
+                WHERE d.disclosure IS NULL AND e.stream > concat('erasure/petition/', t.id, '/')
+                  AND e.stream < concat('erasure/petition/', t.id, '0')
+                  AND ledger.erasure_said(e.entry) #> '{data,names}' ? 'title'
+            ) x ON true
             WHERE p.name = 'petitions'
             ORDER BY t.listed DESC
             """,

@@ -73,14 +73,14 @@ class Runner:
         self._standing: dict[str, tuple[str, float]] = {}
         """Projections left alone, by name: why, and until when (monotonic seconds)."""
 
-    def catch_up(self) -> int:
-        """Fold up to the ledger's head; returns how many entries were folded by this call.
+    def catch_up(self, until: int | None = None) -> int:
+        """Fold up to position ``until``, by default the ledger's head; returns how many entries were folded.
 
-        Raises :class:`StandstillError` where a projection cannot go on; the others are at the head then.
+        Raises :class:`StandstillError` where a projection cannot go on; the others are there then.
         """
         self._standing.clear()
         with self._connect() as connection:
-            folded = self._follow(connection, wait=True)
+            folded = self._follow(connection, wait=True, until=until)
         if self._standing:
             raise StandstillError(
                 " ".join(
@@ -117,7 +117,12 @@ class Runner:
         return connection
 
     def _follow(
-        self, connection: Connection[Any], stop: threading.Event | None = None, *, wait: bool = False
+        self,
+        connection: Connection[Any],
+        stop: threading.Event | None = None,
+        *,
+        wait: bool = False,
+        until: int | None = None,
     ) -> int:
         """Fold batch after batch until nothing is left to do."""
         folded = 0
@@ -128,7 +133,7 @@ class Runner:
                 break
             try:
                 with connection.transaction(), connection.cursor() as cursor:
-                    count = self._fold(cursor, names, wait=wait)
+                    count = self._fold(cursor, names, wait=wait, end=until)
             except _FaultError as fault:
                 self._stand_still(connection, fault)
                 continue
@@ -137,7 +142,7 @@ class Runner:
             folded += count
         return folded
 
-    def _fold(self, cursor: Cursor[Any], names: list[str], *, wait: bool) -> int:
+    def _fold(self, cursor: Cursor[Any], names: list[str], *, wait: bool, end: int | None) -> int:
         """One batch for the projections that are furthest behind; they fold it in one transaction."""
         current = {}
         for name, (version, position) in positions.take(cursor, names, wait=wait).items():
@@ -147,8 +152,11 @@ class Runner:
         if not current:
             return 0  # another runner's turn
         after = min(current.values())
+        if end is not None and after >= end:
+            return 0
         behind = [name for name, position in current.items() if position == after]
-        until = min((position for position in current.values() if position > after), default=None)
+        ends = [position for position in current.values() if position > after]
+        until = min(ends if end is None else [*ends, end], default=None)
         try:
             batch, unreadable = read_batch(cursor, after, until=until, limit=self._batch)
         except EntriesMissingError as error:

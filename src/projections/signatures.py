@@ -1,8 +1,9 @@
 """Signatures: the public list of a petition, newest first.
 
 A row says that somebody signed, when, and at which position; the masked name is joined when it is read, for
-as long as it is disclosed. A signature that was withdrawn or voided stays in the list, with its state and
-without name and region: nobody disappears from history, and nobody who left is shown.
+as long as it is disclosed; of a name that was erased, the list says so. A signature that was withdrawn or voided
+stays in the list, with its state and without name and region: nobody disappears from history, and nobody who left
+is shown.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class Signature(msgspec.Struct, frozen=True):
     region: str | None = None
     reason: str | None = None
     """Why it was voided."""
+    erased: int | None = None
+    """Position of the event that says that the name was erased; the signature counts as before."""
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -109,7 +112,7 @@ async def page(
         # One statement is one snapshot: the rows are those of the position that comes with them.
         await cursor.execute(
             """
-            SELECT p.position, s.position, s.iat, s.region, r.kind, r.reason, d.disclosure
+            SELECT p.position, s.position, s.iat, s.region, r.kind, r.reason, d.disclosure, x.erased
             FROM projections.positions p
             LEFT JOIN LATERAL (
                 SELECT * FROM projections.signatures
@@ -118,6 +121,13 @@ async def page(
             ) s ON true
             LEFT JOIN projections.removals r ON r.petition = s.petition AND r.signature = s.position
             LEFT JOIN ledger.disclosures d ON d.position = s.position AND d.name = 'name' AND r.kind IS NULL
+            LEFT JOIN LATERAL (
+                SELECT max(e.position) AS erased FROM ledger.entries e
+                WHERE d.disclosure IS NULL AND r.kind IS NULL
+                  AND e.stream > concat('erasure/signature/', s.petition, '/', s.nullifier, '/')
+                  AND e.stream < concat('erasure/signature/', s.petition, '/', s.nullifier, '0')
+                  AND ledger.erasure_said(e.entry) #> '{data,names}' ? 'name'
+            ) x ON true
             WHERE p.name = 'signatures'
             ORDER BY s.position DESC
             """,
@@ -133,9 +143,9 @@ async def page(
 
 
 def _read(row: tuple[Any, ...]) -> Signature:
-    _, position, iat, region, kind, reason, disclosure = row
+    _, position, iat, region, kind, reason, disclosure, erased = row
     time = datetime.fromtimestamp(iat, UTC)
     if kind is not None:
         return Signature(position, time, kind, reason=reason)
     name = None if disclosure is None else Disclosure.parse(disclosure).value
-    return Signature(position, time, "counted", name=name, region=region)
+    return Signature(position, time, "counted", name=name, region=region, erased=erased)

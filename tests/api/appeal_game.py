@@ -10,12 +10,10 @@ import base64
 import copy
 import json
 import shutil
-import tempfile
 import uuid
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 
 import msgspec
 import psycopg
@@ -39,6 +37,7 @@ from tests.api.appeal_commands import WORDS
 from tests.api.services import World, running
 from tests.api.window import Window, at
 from tests.conftest import fresh
+from tests.homes import new_home
 from tests.ledger import appeal_days as days
 from tests.ledger import appeal_model as law
 from tests.ledger.ledgers import ORIGIN
@@ -100,7 +99,7 @@ class Game:
         self.seen = seen
         now, lasts = beginning
         self.clock, self.end_of_play = Standing(now), now + lasts
-        self.home = Path(tempfile.mkdtemp(prefix="aiqyn-"))
+        self.home = new_home()
         self.loop = asyncio.new_event_loop()
         self.closing = AsyncExitStack()
         self.database = self.closing.enter_context(fresh(*databases))

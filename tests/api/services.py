@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from ledger.eds.authority import Authority
 from ledger.eds.people import invent_person
 from ledger.operator import OperatorKeys
 from projections.runner import Runner
+from tests.homes import new_home
 from tests.ledger.ledgers import CULTURE, ORIGIN, TEXT, TITLE, VILLAGE, Clock, scene
 
 __all__ = ["CULTURE", "TEXT", "TITLE", "VILLAGE"]
@@ -164,7 +164,7 @@ async def begin(database, *, clock=None, within=scene, organisations=(CULTURE, V
     clock = clock or Clock()
     world = World(
         database,
-        Path(tempfile.mkdtemp(prefix="aiqyn-")),
+        new_home(),
         OperatorKeys.generate(ORIGIN),
         Authority.create("ecdsa"),
         clock,

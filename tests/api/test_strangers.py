@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
-import tempfile
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from api import process
 from cli.local import LocalService
 from ledger.eds.authority import Authority
+from tests.homes import new_home
 
 PETITION = "00000000-0000-4000-8000-000000000000"
 
@@ -21,7 +20,7 @@ PETITION = "00000000-0000-4000-8000-000000000000"
 @pytest.fixture(scope="module")
 def service():
 
-    home = Path(tempfile.mkdtemp(prefix="aiqyn-"))
+    home = new_home()
     with LocalService(home, Authority.create("ecdsa")) as running:
         yield running
     shutil.rmtree(home, ignore_errors=True)

@@ -11,7 +11,7 @@ from ledger.config import ConfigError, Settings
 from ledger.operator import KeysError, OperatorKeys, keys_folder
 
 ORIGIN = "test.example/log"
-NAMES = ["clock.key", "gateway.key", "log.key", "operator.key", "vault.key"]
+NAMES = ["clock.key", "gateway.key", "log-mldsa.key", "log.key", "operator.key", "vault.key"]
 
 
 @pytest.fixture
@@ -82,12 +82,18 @@ def test_the_keys_of_another_log_are_refused(settings, tmp_path):
         OperatorKeys.load(Settings(home=tmp_path / "home", origin="other.example/log"))
 
 
-@pytest.mark.parametrize("lost", NAMES)
+@pytest.mark.parametrize("lost", [name for name in NAMES if name != "log-mldsa.key"])
 def test_a_missing_key_is_named(settings, lost):
     folder = OperatorKeys.generate(ORIGIN).save(settings)
     (folder / lost).unlink()
     with pytest.raises((KeysError, ConfigError), match=lost):
         OperatorKeys.load(settings)
+
+
+def test_a_ledger_may_have_been_begun_without_a_post_quantum_key(settings):
+    folder = OperatorKeys.generate(ORIGIN).save(settings)
+    (folder / "log-mldsa.key").unlink()
+    assert OperatorKeys.load(settings).more_log_keys == ()
 
 
 @pytest.mark.parametrize("spoilt", NAMES)

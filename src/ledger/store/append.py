@@ -53,6 +53,16 @@ class LogRolledBackError(FatalError):
     title = "The database is older than the log"
 
 
+class LogHaltedError(FatalError):
+    """Somebody halted the log: a witness's proof, or the operator. Nothing is signed until it may go on."""
+
+    code = "log-halted"
+    title = "The log is halted"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The log is halted: {why} See `aiqyn log status`.", why=why)
+
+
 @dataclass(frozen=True)
 class SealedEvent(StoredEvent):
     """A sealed event on its way into the ledger, in the eventsourcing library's terms."""
@@ -65,6 +75,8 @@ class SealedEvent(StoredEvent):
     """The restricted disclosures, encrypted for the vault."""
     data_key: bytes | None = None
     """The stream's wrapped data key, where this event brings it."""
+    under: bytes | None = None
+    """The stream's wrapped data key, where it had one: it must still be there when the event is appended."""
     secret: bytes | None = None
     """The petition's wrapped secret, where this event creates the petition."""
     person: bytes | None = None

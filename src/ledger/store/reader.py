@@ -19,6 +19,11 @@ from ledger.tlog.merkle import ReadNode
 from ledger.tlog.proof import TlogProof
 from ledger.tlog.tiles import WIDTH, bundle, node_reader
 
+_BEST_CHECKPOINT = """
+    (SELECT size, note FROM service.cosigned WHERE size > %s ORDER BY size LIMIT 1)
+    UNION ALL (SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1)
+    LIMIT 1"""
+
 
 class NotInLogError(AiqynError):
     """The log has no such tile, entry or checkpoint."""
@@ -60,6 +65,13 @@ class LogReader:
         rows = self._rows("SELECT note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1", ())
         if not rows:
             raise NotInLogError("The log has no entries yet: run `aiqyn init`.")
+        return bytes(rows[0][0])
+
+    def cosigned(self) -> bytes:
+        """The newest checkpoint with a quorum of cosignatures. Raises :class:`NotInLogError`."""
+        rows = self._rows("SELECT note FROM service.cosigned ORDER BY size DESC LIMIT 1", ())
+        if not rows:
+            raise NotInLogError("No checkpoint has the quorum of its witnesses yet.")
         return bytes(rows[0][0])
 
     def tile(self, level: int, index: int, width: int = WIDTH) -> bytes:
@@ -135,10 +147,52 @@ class LogReader:
         rows = self._rows(query, (stream,))
         return [(row[0], bytes(row[1]), bytes(row[2]) if row[2] else None) for row in rows]
 
+    def vault(self, stream: str) -> tuple[bytes | None, list[tuple[int, bytes, bytes | None]]]:
+        """The stream's wrapped data key, and what :meth:`stream` gives, as of one moment."""
+        query = (
+            "SELECT e.position, e.entry, v.sealed, k.wrapped FROM ledger.entries e"
+            " LEFT JOIN ledger.vault v USING (position) LEFT JOIN ledger.data_keys k ON k.stream = e.stream"
+            " WHERE e.stream = %s ORDER BY e.n"
+        )
+        rows = self._rows(query, (stream,))
+        found = [(row[0], bytes(row[1]), bytes(row[2]) if row[2] else None) for row in rows]
+        return (bytes(rows[0][3]) if rows and rows[0][3] else None), found
+
+    def erased(self, stream: str) -> int | None:
+        """Position of the last erasure that destroyed what was restricted in a stream."""
+        query = (
+            "SELECT position FROM ledger.entries WHERE stream > %s AND stream < %s"
+            " AND (ledger.erasure_said(entry) #>> '{data,data_key}')::boolean ORDER BY position DESC LIMIT 1"
+        )
+        rows = self._rows(query, (f"erasure/{stream}/", f"erasure/{stream}0"))  # a zero follows the stroke
+        return int(rows[0][0]) if rows else None
+
     def attachment(self, id_: UUID) -> bytes | None:
         """An uploaded file as it was stored, encrypted."""
         rows = self._rows("SELECT sealed FROM ledger.attachments WHERE id = %s", (id_,))
         return bytes(rows[0][0]) if rows else None
+
+    def signed(self, petition: str, until: int) -> list[int]:
+        """Positions of a petition's ``petition.signed`` up to ``until``, in order."""
+        query = """
+            SELECT position FROM ledger.entries
+            WHERE stream >= %s AND stream < %s AND type = 'petition.signed' AND position <= %s ORDER BY 1"""
+        begin = f"signature/{petition}/"
+        return [row[0] for row in self._rows(query, (begin, begin[:-1] + "0", until))]
+
+    def sealed(
+        self, positions: Sequence[int]
+    ) -> list[tuple[int, str, bytes, list[str], bytes | None, bytes | None]]:
+        """Of each entry: position, stream, bytes, public disclosures, wrapped key, sealed disclosures."""
+        query = """
+            SELECT e.position, e.stream, e.entry,
+                   array(SELECT d.disclosure FROM ledger.disclosures d
+                         WHERE d.position = e.position ORDER BY d.name),
+                   k.wrapped, v.sealed
+            FROM ledger.entries e LEFT JOIN ledger.vault v USING (position)
+            LEFT JOIN ledger.data_keys k ON k.stream = e.stream
+            WHERE e.position = ANY(%s::bigint[]) ORDER BY 1"""
+        return [(p, s, bytes(e), d, w, v) for p, s, e, d, w, v in self._rows(query, (list(positions),))]
 
     def petition_keys(self, stream: str) -> tuple[bytes, tuple[Disclosure, ...], bytes | None]:
         """A petition's first entry, what is disclosed about it, and the petition's wrapped secret."""
@@ -175,10 +229,11 @@ class LogReader:
         return int(rows[0][0]) if rows else None
 
     def proof(self, position: int) -> TlogProof:
-        """Inclusion of an entry in the newest checkpoint. Raises :class:`NotInLogError`."""
-        return self._proof(
-            position, "SELECT size, note FROM ledger.checkpoints ORDER BY size DESC LIMIT 1", ()
-        )
+        """Inclusion of an entry in the first cosigned checkpoint that has it, or else in the newest one.
+
+        Raises :class:`NotInLogError`.
+        """
+        return self._proof(position, _BEST_CHECKPOINT, (position,))
 
     def first_proof(self, position: int) -> TlogProof:
         """Inclusion of an entry in the checkpoint that was signed with it: the proof its author got."""

@@ -12,12 +12,14 @@ from typing import Any
 
 import psycopg
 
+from ledger.events import DisclosureErased
 from ledger.store.append import (
     Append,
     Appended,
     ClockSkewError,
     CommandId,
     CommandReusedError,
+    LogHaltedError,
     LogRolledBackError,
     SealedEvent,
     StreamConflictError,
@@ -32,7 +34,7 @@ CHANNEL = "ledger"
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it
 _ROOT = "SELECT root FROM ledger.checkpoints WHERE size = %s"
-_LOCK = "SELECT size, frontier FROM ledger.head FOR UPDATE"
+_LOCK = "SELECT size, frontier, halted FROM ledger.head FOR UPDATE"
 _VERSIONS = """
     SELECT s.stream, e.n FROM unnest(%b::text[]) AS s (stream) CROSS JOIN LATERAL (
         SELECT n FROM ledger.entries WHERE stream = s.stream ORDER BY n DESC LIMIT 1) AS e"""
@@ -46,7 +48,10 @@ _COPY = "COPY ledger.entries (position, stream, n, type, entry, leaf) FROM STDIN
 _COPY_TYPES = ["int8", "text", "int8", "text", "bytea", "bytea"]
 _DISCLOSURES = """
     INSERT INTO ledger.disclosures SELECT * FROM unnest(%b::int8[], %b::text[], %b::text[])"""
-_DATA_KEYS = "INSERT INTO ledger.data_keys SELECT * FROM unnest(%b::text[], %b::bytea[])"
+_DATA_KEYS = """
+    INSERT INTO ledger.data_keys (stream, wrapped, position)
+    SELECT * FROM unnest(%b::text[], %b::bytea[], %b::int8[])"""
+_KNOWN_KEYS = "SELECT stream, wrapped FROM ledger.data_keys WHERE stream = ANY(%b::text[])"
 _VAULT = "INSERT INTO ledger.vault SELECT * FROM unnest(%b::int8[], %b::text[], %b::bytea[])"
 _SECRETS = "INSERT INTO ledger.petition_secrets SELECT * FROM unnest(%b::text[], %b::bytea[])"
 _PERSONS = "INSERT INTO ledger.persons SELECT * FROM unnest(%b::int8[], %b::bytea[])"
@@ -79,11 +84,12 @@ class AppendTransaction:
         origin: str,
         signer: SignerKey,
         *,
+        more: Sequence[SignerKey] = (),
         clock: Callable[[], float],
         skew: int,
     ) -> None:
         self._origin = origin
-        self._signer = signer
+        self._signers = (signer, *more)
         self._clock = clock
         self._skew = skew
         self.committed = Frontier(0, ())
@@ -147,6 +153,12 @@ class AppendTransaction:
         streams = {event.originator_id for request in requests for event in request.events}
         streams.update(stream for request in requests for stream in request.guards)
         commands = [command for request in requests for command in request.commands]
+        under = {
+            str(event.originator_id)
+            for request in requests
+            for event in request.events
+            if isinstance(event, SealedEvent) and event.under is not None
+        }
         async with connection.pipeline():
             await cursor.execute(_BEGIN)
             head = connection.cursor(binary=True)
@@ -158,13 +170,19 @@ class AppendTransaction:
                 await known.execute(
                     _COMMANDS, ([c.scope for c in commands], [c.key for c in commands]), prepare=True
                 )
+            keys = connection.cursor(binary=True)
+            if under:
+                await keys.execute(_KNOWN_KEYS, (list(under),), prepare=True)
         row = await head.fetchone()
         if row is None:
             raise LogRolledBackError("The row that holds the head of the log is gone.")
+        if row[2] is not None:
+            raise LogHaltedError(row[2])
         return _Found(
             Frontier.from_bytes(row[0], bytes(row[1])),
             dict(await versions.fetchall()),
             {(r[0], r[1]): tuple(r[2:]) for r in await known.fetchall()} if commands else {},
+            {r[0]: bytes(r[1]) for r in await keys.fetchall()} if under else {},
         )
 
     async def _decide(
@@ -215,6 +233,15 @@ class AppendTransaction:
             if last is not None and event.originator_version != last + 1:
                 raise conflict(stream, event.originator_version - 1, last)
             next_versions[stream] = event.originator_version
+            if (
+                isinstance(event, SealedEvent)
+                and event.under is not None
+                and found.keys.get(stream) != event.under
+            ):
+                raise StreamConflictError(
+                    f"What was known of {stream} was erased in the meantime: repeat the command.",
+                    stream=stream,
+                )
 
     async def _find_same(
         self, cursor: psycopg.AsyncCursor[Any], request: Append, found: _Found
@@ -244,7 +271,8 @@ class AppendTransaction:
         tree.extend(leaves)
         frontier = tree.frontier()
         root = frontier.root()
-        note = sign_checkpoint(Checkpoint(self._origin, frontier.size, root), self._signer)
+        checkpoint = Checkpoint(self._origin, frontier.size, root)
+        note = sign_checkpoint(checkpoint, *self._signers, timestamp=int(self._clock()))
         async with cursor.copy(_COPY) as copy:
             copy.set_types(_COPY_TYPES)
             for position, (event, leaf) in enumerate(zip(events, leaves, strict=True), before.size):
@@ -284,7 +312,7 @@ class AppendTransaction:
             stream = event.originator_id
             disclosures += [(position, d.name, d.encoded) for d in event.public]
             if event.data_key is not None:
-                data_keys.append((stream, event.data_key))
+                data_keys.append((stream, event.data_key, position))
             if event.sealed is not None:
                 vault.append((position, stream, event.sealed))
             if event.secret is not None:
@@ -317,16 +345,21 @@ class _Found:
         frontier: Frontier,
         versions: dict[str, int],
         commands: dict[tuple[str, str], tuple[Any, ...]],
+        keys: dict[str, bytes],
     ) -> None:
         self.frontier = frontier
         self.versions = versions
         self.commands = commands
+        self.keys = keys
         self._fresh: set[str] = set()
 
     def remember(self, request: Append, position: int) -> None:
         for event in request.events:
             self.versions[str(event.originator_id)] = event.originator_version
             self._fresh.add(str(event.originator_id))
+            if event.topic == DisclosureErased.type:
+                # erasure/<of>/<id>: what follows in this group cannot be sealed under that stream's key
+                self.keys.pop(str(event.originator_id).split("/", 1)[1].rpartition("/")[0], None)
         for command in request.commands:
             self.commands[_key(command)] = (command.request, position, len(request.events))
 

@@ -316,12 +316,20 @@ def verify_consistency(
         return
     if not proof:
         raise ProofError(f"the consistency proof from size {old_size} to {new_size} is empty")
-    _verify_growth(old_size, old_root, new_size, new_root, proof)
+    old_node, new_node = implied_roots(old_size, old_root, new_size, proof)
+    if old_node != old_root:
+        raise ProofError(f"the consistency proof leads to old root {old_node.hex()}, not to {old_root.hex()}")
+    if new_node != new_root:
+        raise ProofError(f"the consistency proof leads to new root {new_node.hex()}, not to {new_root.hex()}")
 
 
-def _verify_growth(
-    old_size: int, old_root: bytes, new_size: int, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def implied_roots(
+    old_size: int, old_root: bytes, new_size: int, proof: Sequence[bytes]
+) -> tuple[bytes, bytes]:
+    """Old and new root that a consistency proof leads to, for ``0 < old_size < new_size``.
+
+    Where the old size is a power of two the proof leaves its root out: then it is ``old_root``.
+    """
     hashes = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
     index, last = old_size - 1, new_size - 1
     while index & 1:
@@ -343,10 +351,7 @@ def _verify_growth(
         last >>= 1
     if last:
         raise ProofError(f"the consistency proof is too short for a tree of size {new_size}")
-    if old_node != old_root:
-        raise ProofError(f"the consistency proof leads to old root {old_node.hex()}, not to {old_root.hex()}")
-    if new_node != new_root:
-        raise ProofError(f"the consistency proof leads to new root {new_node.hex()}, not to {new_root.hex()}")
+    return old_node, new_node
 
 
 def _climb(level: int, index: int, size: int, read_node: ReadNode) -> tuple[bytes, ...]:

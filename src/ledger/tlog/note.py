@@ -1,34 +1,42 @@
 """Signed notes (C2SP signed-note): a text, a blank line, and one line for each signature.
 
-Two types of signature are known: Ed25519 over the text (0x01) and timestamped Ed25519 cosignatures of
-checkpoints (0x04). Signatures by unknown keys are carried along and ignored; a wrong signature by a known
-key spoils the whole note.
+Three types of signature are known: Ed25519 over the text (0x01), and timestamped cosignatures of
+checkpoints by Ed25519 (0x04) and by ML-DSA-44 (0x06). Signatures by unknown keys are carried along and
+ignored; a wrong signature by a known key spoils the whole note.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 from ledger.tlog import cosignature
 from ledger.tlog.encoding import from_base64, to_base64
 from ledger.tlog.errors import TlogError
+from ledger.tlog.head import CheckpointError
 
 ED25519 = 0x01
 COSIGNATURE = 0x04
+ML_DSA_44 = 0x06
+COSIGNATURES = (COSIGNATURE, ML_DSA_44)
+"""The types that witnesses sign with."""
 
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 """The specification asks readers to accept at least 16."""
 
-_MAX_KEY_CHARS = 1_000
-_KEY_BYTES = 32
+_MAX_KEY_CHARS = 3_000
+_SEED_BYTES = 32
+"""Of an Ed25519 key (RFC 8032) and of an ML-DSA key (FIPS 204 calls it xi)."""
+_PUBLIC_KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 _KEY_ID_BYTES = 4
 _PRIVATE = "PRIVATE+KEY+"
 _SIGNATURE_PREFIX = "\N{EM DASH} "
@@ -55,6 +63,19 @@ class UnverifiedNoteError(NoteError):
 
     code = "note-unverified"
     title = "No known key signed the note"
+
+
+class AlgorithmUnavailableError(TlogError):
+    """The cryptographic library here was built without ML-DSA."""
+
+    code = "algorithm-unavailable"
+    title = "This machine has no ML-DSA-44"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "keys of type 0x06 need ML-DSA-44, which the OpenSSL behind `cryptography` on this machine does "
+            "not have: install a wheel of cryptography from its publisher, or leave such keys out"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +124,13 @@ class VerifierKey:
         """Refuse what could not be read back."""
         _check_name(self.name)
         _check_algorithm(self.algorithm)
-        if len(self.public_key) != _KEY_BYTES:
-            raise NoteError(f"an Ed25519 public key has {_KEY_BYTES} bytes, not {len(self.public_key)}")
+        expected = _PUBLIC_KEY_BYTES[self.algorithm]
+        if len(self.public_key) != expected:
+            raise NoteError(
+                f"a key of type 0x{self.algorithm:02x} has {expected} bytes, not {len(self.public_key)}"
+            )
+        if self.algorithm == ML_DSA_44 and len(self.name.encode()) > cosignature.MAX_NAME_BYTES:
+            raise NoteError(f"the name of an ML-DSA-44 key has at most {cosignature.MAX_NAME_BYTES} bytes")
 
     @property
     def key_id(self) -> bytes:
@@ -131,15 +157,23 @@ class VerifierKey:
     def verify(self, text: str, signature: bytes) -> int | None:
         """Check this key's signature of a text: the time of a cosignature in POSIX seconds, else None.
 
-        ``InvalidSignatureError`` if it is wrong.
+        ``InvalidSignatureError`` if it is wrong, ``AlgorithmUnavailableError`` if nobody can say so here.
         """
+        timestamp = None
         try:
-            timestamp, message = None, text.encode()
-            if self.algorithm == COSIGNATURE:
-                timestamp, signature = cosignature.unpack(signature)
-                message = cosignature.signed_message(text, timestamp)
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError) as error:
+            if self.algorithm == ML_DSA_44:
+                timestamp, signature = cosignature.unpack(signature, cosignature.ML_DSA_44_SIGNATURE_BYTES)
+                message = cosignature.cosigned_message(self.name, text, timestamp)
+                MLDSA44PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+            else:
+                message = text.encode()
+                if self.algorithm == COSIGNATURE:
+                    timestamp, signature = cosignature.unpack(signature)
+                    message = cosignature.signed_message(text, timestamp)
+                Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+        except UnsupportedAlgorithm as error:
+            raise AlgorithmUnavailableError from error
+        except (InvalidSignature, ValueError, CheckpointError) as error:
             raise InvalidSignatureError(
                 f"the signature by {self.name} (key {self.key_id.hex()}) is wrong for this text"
             ) from error
@@ -151,7 +185,7 @@ class SignerKey:
     """A private key with the name it signs under. Only ``to_skey`` shows the secret."""
 
     verifier: VerifierKey
-    _private: Ed25519PrivateKey = field(repr=False, compare=False)
+    _private: Ed25519PrivateKey | MLDSA44PrivateKey = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -161,14 +195,23 @@ class SignerKey:
     @classmethod
     def generate(cls, name: str, algorithm: int = ED25519) -> SignerKey:
         """A new random key."""
-        return cls._of(name, algorithm, Ed25519PrivateKey.generate())
+        return cls.from_seed(name, os.urandom(_SEED_BYTES), algorithm)
 
     @classmethod
     def from_seed(cls, name: str, seed: bytes, algorithm: int = ED25519) -> SignerKey:
-        """The key that follows from a 32-byte RFC 8032 seed."""
-        if len(seed) != _KEY_BYTES:
-            raise NoteError(f"an Ed25519 seed has {_KEY_BYTES} bytes, not {len(seed)}")
-        return cls._of(name, algorithm, Ed25519PrivateKey.from_private_bytes(seed))
+        """The key that follows from a seed of 32 bytes (RFC 8032; FIPS 204's xi for ML-DSA-44)."""
+        _check_algorithm(algorithm)
+        if len(seed) != _SEED_BYTES:
+            raise NoteError(f"the seed of a signer key has {_SEED_BYTES} bytes, not {len(seed)}")
+        private: Ed25519PrivateKey | MLDSA44PrivateKey
+        if algorithm == ML_DSA_44:
+            try:
+                private = MLDSA44PrivateKey.from_seed_bytes(seed)
+            except UnsupportedAlgorithm as error:
+                raise AlgorithmUnavailableError from error
+        else:
+            private = Ed25519PrivateKey.from_private_bytes(seed)
+        return cls(VerifierKey(name, algorithm, private.public_key().public_bytes_raw()), private)
 
     @classmethod
     def parse(cls, skey: str) -> SignerKey:
@@ -180,10 +223,6 @@ class SignerKey:
         if signer.verifier.key_id != key_id:
             raise NoteError(f"the signer key of {name} does not fit its key id {key_id.hex()}")
         return signer
-
-    @classmethod
-    def _of(cls, name: str, algorithm: int, private: Ed25519PrivateKey) -> SignerKey:
-        return cls(VerifierKey(name, algorithm, private.public_key().public_bytes_raw()), private)
 
     def to_skey(self) -> str:
         """The secret text form, to be kept in a file that nobody else can read."""
@@ -197,21 +236,24 @@ class SignerKey:
         return Signature(self.name, self.verifier.key_id, self._private.sign(text.encode()))
 
     def cosign(self, text: str, timestamp: int) -> Signature:
-        """Cosign a checkpoint's text as of a POSIX time in seconds (keys of algorithm 0x04)."""
-        self._require(COSIGNATURE)
+        """Cosign a checkpoint's text as of a POSIX time in seconds (keys of algorithm 0x04 and 0x06)."""
+        self._require(*COSIGNATURES)
         _check_text(text)
         try:
-            message = cosignature.signed_message(text, timestamp)
+            if self.verifier.algorithm == ML_DSA_44:
+                message = cosignature.cosigned_message(self.name, text, timestamp)
+            else:
+                message = cosignature.signed_message(text, timestamp)
         except ValueError as error:
             raise NoteError(str(error)) from error
         signature = cosignature.pack(timestamp, self._private.sign(message))
         return Signature(self.name, self.verifier.key_id, signature)
 
-    def _require(self, algorithm: int) -> None:
-        if self.verifier.algorithm != algorithm:
+    def _require(self, *algorithms: int) -> None:
+        if self.verifier.algorithm not in algorithms:
             raise NoteError(
                 f"the key of {self.name} makes signatures of type 0x{self.verifier.algorithm:02x}, "
-                f"not 0x{algorithm:02x}"
+                f"not {_types(algorithms)}"
             )
 
 
@@ -316,8 +358,14 @@ def _check_name(name: str) -> None:
 
 
 def _check_algorithm(algorithm: int) -> None:
-    if algorithm not in (ED25519, COSIGNATURE):
-        raise NoteError(f"signatures of type 0x{algorithm:02x} are not supported, only 0x01 and 0x04")
+    if algorithm not in _PUBLIC_KEY_BYTES:
+        raise NoteError(
+            f"signatures of type 0x{algorithm:02x} are not supported, only {_types(_PUBLIC_KEY_BYTES)}"
+        )
+
+
+def _types(algorithms: Iterable[int]) -> str:
+    return " or ".join(f"0x{algorithm:02x}" for algorithm in algorithms)
 
 
 def _check_text(text: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
+from ledger.tlog.checkpoint import Checkpoint, OpenedCheckpoint, open_checkpoint
 from ledger.tlog.encoding import MAX_SIZE, from_base64, from_decimal, to_base64
 from ledger.tlog.merkle import HASH_SIZE, ProofError, leaf_hash, verify_inclusion
 from ledger.tlog.note import VerifierKey
+from ledger.tlog.policy import Policy
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_PROOF_BYTES = 2_000_000
@@ -80,27 +81,39 @@ class TlogProof:
     def verify(
         self,
         entry: bytes,
-        log_vkey: VerifierKey,
+        log_vkey: VerifierKey | None,
         witness_vkeys: Sequence[VerifierKey] = (),
         *,
         quorum: int = 0,
         origin: str | None = None,
+        policy: Policy | None = None,
     ) -> Checkpoint:
         """The log's checkpoint, once it is shown to be signed and cosigned and to contain ``entry``.
 
-        ``quorum`` is how many different known witnesses must have cosigned, ``origin`` the log's name where
-        its key bears another. Raises ``ProofError``, ``NoteError`` or ``CheckpointError``.
+        ``policy`` says which logs and which cosignatures count: ``log_vkey`` may be None where it lists the
+        log. Without a policy, ``quorum`` is how many different keys of ``witness_vkeys`` must have cosigned.
+        ``origin`` is the log's name where its key bears another. Raises ``ProofError``, ``NoteError``,
+        ``CheckpointError``, or with a policy ``QuorumError``.
         """
-        opened = open_checkpoint(self.checkpoint, log_vkey, witness_vkeys, origin=origin)
-        checkpoint = opened.checkpoint
-        # A cosignature does not cover the witness's name: one key under two names is one witness.
-        witnesses = {cosignature.witness.public_key for cosignature in opened.cosignatures}
-        if len(witnesses) < quorum:
-            raise ProofError(
-                f"{len(witnesses)} known witnesses cosigned the checkpoint, {quorum} are required"
-            )
+        if policy is not None:
+            if witness_vkeys or quorum:
+                raise ValueError("a policy names the witnesses and the quorum itself")
+            checkpoint = policy.verify(self.checkpoint, log=log_vkey, origin=origin).checkpoint
+        elif log_vkey is None:
+            raise ValueError("a proof is verified with a log's key or with a policy that lists logs")
+        else:
+            opened = open_checkpoint(self.checkpoint, log_vkey, witness_vkeys, origin=origin)
+            _check_quorum(opened, quorum)
+            checkpoint = opened.checkpoint
         verify_inclusion(leaf_hash(entry), self.index, checkpoint.size, self.hashes, checkpoint.root)
         return checkpoint
+
+
+def _check_quorum(opened: OpenedCheckpoint, quorum: int) -> None:
+    # An Ed25519 cosignature does not cover the witness's name: one key under two names is one witness.
+    witnesses = {cosignature.witness.public_key for cosignature in opened.cosignatures}
+    if len(witnesses) < quorum:
+        raise ProofError(f"{len(witnesses)} known witnesses cosigned the checkpoint, {quorum} are required")
 
 
 def _check_length(data: bytes) -> None:
