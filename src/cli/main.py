@@ -31,7 +31,9 @@ SUBCOMMANDS = (
     Subcommand("audit", "cli.audit", "audit", "Check a ledger without trusting whoever runs it."),
     Subcommand("config", "cli.config", "config", "Show the settings in force and where they come from."),
     Subcommand("demo", "cli.demo", "demo", "Watch one petition from its first word to its audited count."),
+    Subcommand("erase", "cli.erase", "erase", "Forget people: destroy what is personal, say so in the log."),
     Subcommand("init", "cli.init", "init", "Begin a ledger: the operator's keys and the first entries."),
+    Subcommand("log", "cli.log", "log", "Show size, cosignatures and alarms of the log; halt it, resume it."),
     Subcommand("migrate", "cli.migrate", "migrate", "Bring the database to this version's schema."),
     Subcommand("organisation", "cli.organisation", "organisation", "Register organisations and their keys."),
     Subcommand("projections", "cli.projections", "app", "Look at, rebuild and verify the read models."),
@@ -42,7 +44,15 @@ SUBCOMMANDS = (
     ),
     Subcommand("token", "cli.token", "token", "Make, list and revoke the tokens of organisations."),
     Subcommand("webhook", "cli.webhook", "webhook", "List, add, remove and wake webhooks."),
+    Subcommand("witness", "cli.witness", "witness", "Run a witness, who lets nobody rewrite a log."),
 )
+
+# Called by two words, of which the first is a subcommand too.
+NESTED = {
+    ("audit", "evidence"): Subcommand(
+        "audit evidence", "cli.evidence", "evidence", "Verify a random sample of a petition's signatures."
+    ),
+}
 
 # Installed by the extra `server` only. An auditor who calls a command that needs one is told so.
 SERVER_PARTS = frozenset(
@@ -61,6 +71,8 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer keeps these types private
         name, _, rest = super().resolve_command(ctx, args)
+        if name and rest and (nested := NESTED.get((name, rest[0]))) is not None:
+            return nested.name, _load(nested), rest[1:]
         return name, _load(next(known for known in SUBCOMMANDS if known.name == name)), rest
 
 

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self, cast, get_args
 
 import psycopg
@@ -91,7 +91,11 @@ class Eraser:
 
     def __init__(self, ledger: Ledger, connection: AsyncConnection[Any]) -> None:
         self._ledger = ledger
-        self._connection = connection
+        self.connection = connection
+
+    def now(self) -> datetime:
+        """By the ledger's clock."""
+        return self._ledger.now()
 
     @classmethod
     @asynccontextmanager
@@ -194,8 +198,8 @@ class Eraser:
         if state in retention.over(cast("retention.Data", room)):
             return None
         return NotOverError(
-            f"{wish.stream} is {state}: what is personal in it is needed until it is over. Let the demand wait "
-            "for that, or act on the order of a court.",
+            f"{wish.stream} is {state}: what is personal in it is needed until it is over. Let the demand "
+            "wait for that, or act on the order of a court.",
             state=state,
         )
 
@@ -231,7 +235,8 @@ class Eraser:
         settled += [(wish.stream, wish.ground) for wish in plan.done]
         await self._rows(
             "DELETE FROM service.erasures_waiting w"
-            " USING unnest(%s::text[], %s::text[]) AS e (stream, ground) WHERE (w.stream, w.ground) = (e.stream, e.ground)",
+            " USING unnest(%s::text[], %s::text[]) AS e (stream, ground)"
+            " WHERE (w.stream, w.ground) = (e.stream, e.ground)",
             [[stream for stream, _ in settled], [ground for _, ground in settled]],
         )
         return done
@@ -264,9 +269,9 @@ class Eraser:
 
     async def wait(self, wishes: Sequence[Wish], days: int) -> None:
         """Keep wishes for later runs, each for a random one of the next ``days``: one person's are apart."""
-        today = self._ledger.now().astimezone(ALMATY).date()
+        today = self.now().astimezone(ALMATY).date()
         mixed = random.SystemRandom().sample(wishes, len(wishes))
-        async with self._connection.transaction(), self._connection.cursor() as cursor:
+        async with self.connection.transaction(), self.connection.cursor() as cursor:
             await cursor.executemany(
                 "INSERT INTO service.erasures_waiting AS w (stream, ground, names, data_key, not_before)"
                 " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (stream, ground) DO UPDATE"
@@ -287,7 +292,7 @@ class Eraser:
         """Wishes whose day has come."""
         rows = await self._rows(
             "SELECT stream, ground, names, data_key FROM service.erasures_waiting WHERE not_before <= %s",
-            [self._ledger.now().astimezone(ALMATY).date()],
+            [self.now().astimezone(ALMATY).date()],
         )
         return [
             Wish(stream, ground, None if names is None else tuple(names), data_key)
@@ -313,7 +318,7 @@ class Eraser:
         return gone
 
     async def _rows(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        cursor = await self._connection.execute(query.encode(), parameters, prepare=True)
+        cursor = await self.connection.execute(query.encode(), parameters, prepare=True)
         return await cursor.fetchall() if cursor.description else []
 
 

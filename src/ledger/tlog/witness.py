@@ -7,16 +7,16 @@ tells what is more than a mistake: a log that signed two histories.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ledger.tlog.checkpoint import Cosignature
 from ledger.tlog.encoding import MAX_SIZE, from_base64, from_decimal, to_base64
 from ledger.tlog.errors import TlogError
 from ledger.tlog.head import Checkpoint, CheckpointError, read_head
 from ledger.tlog.merkle import EMPTY_ROOT, HASH_SIZE, ProofError, implied_roots, verify_consistency
-from ledger.tlog.note import InvalidSignatureError, NoteError, SignedNote, VerifierKey, open_note
+from ledger.tlog.note import InvalidSignatureError, NoteError, Signature, SignedNote, VerifierKey, open_note
 from ledger.tlog.proof import MAX_HASHES
 
 MAX_REQUEST_BYTES = 1_000_000
@@ -108,8 +108,8 @@ class Submission:
     root: bytes
     note: SignedNote
     """The checkpoint with the signatures of the log that were verified, and no others."""
-    own: tuple[Cosignature, ...]
-    """Cosignatures of this witness that the note bears already."""
+    own: tuple[Signature, ...] = ()
+    """Cosignatures of this witness that the checkpoint bore already."""
 
 
 def read(
@@ -144,7 +144,7 @@ def read(
         head.size,
         head.root,
         SignedNote(note.text, signed),
-        tuple(_cosigned(note, own)),
+        tuple(_signed(note, own)),
     )
 
 
@@ -189,18 +189,15 @@ def origin_hash(origin: str) -> str:
     return sha256(origin.encode()).hexdigest()
 
 
-def _cosigned(note: SignedNote, own: Iterable[VerifierKey]) -> Iterable[Cosignature]:
-    known = {(key.name, key.key_id): key for key in own}
+def _signed(note: SignedNote, keys: Iterable[VerifierKey]) -> Iterable[Signature]:
+    """The signatures of these keys that verify; others are ignored, for anybody may make them up."""
+    known = {(key.name, key.key_id): key for key in keys}
     for line in dict.fromkeys(note.signatures):
         key = known.get((line.name, line.key_id))
-        if key is None:
-            continue
-        try:
-            timestamp = key.verify(note.text, line.signature)
-        except InvalidSignatureError:
-            continue  # somebody made it up
-        if timestamp is not None:
-            yield Cosignature(key, timestamp)
+        if key is not None:
+            with contextlib.suppress(InvalidSignatureError):
+                key.verify(note.text, line.signature)
+                yield line
 
 
 def _check_length(data: bytes) -> None:
