@@ -217,15 +217,19 @@ def verify(data: bytes, vkeys: list[str], quorum: int | None = None) -> list[str
     """What the receipt proves, line by line. Raises :class:`WrongError`."""
     file = read_json(data)
     names = {"receipt", "event", "disclosures", "proof"}
+    personal = isinstance(file, dict) and file.get("receipt") == "aiqyn/v2"
+    if personal:  # it also holds what was disclosed to its holder alone
+        names.add("own")
     require(isinstance(file, dict) and set(file) == names, f"a receipt has exactly the names {sorted(names)}")
-    require(file["receipt"] == "aiqyn/v1", "only receipts of the form aiqyn/v1 are known here")
+    require(personal or file["receipt"] == "aiqyn/v1", "only the forms aiqyn/v1 and aiqyn/v2 are known here")
     require(isinstance(file["event"], str) and isinstance(file["proof"], str), "a receipt holds texts")
+    lists = names & {"disclosures", "own"}
     require(
-        isinstance(file["disclosures"], list) and all(isinstance(one, str) for one in file["disclosures"]),
+        all(isinstance(file[n], list) and all(isinstance(one, str) for one in file[n]) for n in lists),
         "disclosures are a list of texts",
     )
     event = read_event(file["event"])
-    disclosed = read_disclosures(file["disclosures"], event)
+    disclosed = read_disclosures([one for n in sorted(lists) for one in file[n]], event)
     index, hashes, checkpoint = read_proof(file["proof"])
     leaf = hashlib.sha256(b"\x00" + file["event"].encode()).digest()
     require(

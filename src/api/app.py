@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 import psycopg
@@ -12,12 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from api import (
     appeals,
     bulk,
     citizens,
     commands,
+    disclosures,
     entries,
     evidence,
     exports,
@@ -34,6 +37,7 @@ from api import (
     signing,
     streams,
 )
+from api.copies import CopyParts, refusal
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Cors, Head, Observed
 from api.openapi import complete
@@ -56,8 +60,13 @@ ROUTERS = (
     petitions.router, citizens.router, commands.router, organisations.router, streams.router,
     appeals.router, queues.router, register.router, bulk.router, imports.router, exports.router,
     evidence.router, entries.router, feed.router, health.router, meanings.router, webhooks.router,
-    oversight.router,
+    oversight.router, disclosures.router,
 )  # fmt: skip
+READING = (
+    petitions.router, organisations.router, streams.router, register.router, exports.router, entries.router,
+    feed.router, health.router, meanings.router, oversight.router, disclosures.router,
+)  # fmt: skip
+"""What a copy has: nothing of it asks for a key or a token."""
 PLAIN = (signing.ROUTE, *log.ROUTES)
 
 
@@ -74,13 +83,15 @@ class _App(FastAPI):
         return self.openapi_schema
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: Parts | CopyParts) -> FastAPI:
     """The application over these parts; they are opened when it starts and closed when it stops."""
     metrics = Metrics()
+    is_copy = isinstance(parts, CopyParts)
+    opened = parts.open if isinstance(parts, CopyParts) else partial(Service.open, parts)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Service.open(parts, metrics) as service:
+        async with opened(metrics) as service:
             app.state.service = service
             yield
 
@@ -98,15 +109,22 @@ def create_app(parts: Parts) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    for route in PLAIN:
+    for route in log.ROUTES if is_copy else PLAIN:
         app.router.routes.append(route)
-    for router in ROUTERS:
+    for router in READING if is_copy else ROUTERS:
         app.include_router(router)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(_: Request) -> Response:
         return JSONResponse(app.openapi(), headers={"cache-control": "public, max-age=300"})
 
+    if is_copy:
+        # Behind what is read there: an address may be read by one method and written by another.
+        written = [route for router in ROUTERS if router not in READING for route in router.routes]
+        for path in dict.fromkeys(
+            route.path for route in (signing.ROUTE, *written) if isinstance(route, Route)
+        ):
+            app.router.routes.append(refusal(path))
     app.add_exception_handler(AiqynError, on_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_error)

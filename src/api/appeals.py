@@ -40,9 +40,10 @@ from api.appeal_shapes import (
 from api.citizens import READING_ERRORS, SIGNATURE_ERRORS, record
 from api.codec import JSON, NEVER, answer, created, decode, media_type, require_json
 from api.commands import explained
+from api.examples import DISCLOSURE, RECEIPT
 from api.idempotency import command_id
 from api.openapi import describe
-from api.parameters import AppealStream
+from api.parameters import AppealStream, Number
 from api.problems import RequestError
 from api.service import Service, authenticated, service_of
 from api.shapes import ReceiptDocument, RecordedDocument
@@ -103,6 +104,9 @@ _slots = Slots(
 FileHash = Annotated[
     str,
     Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, hex.", examples=[examples.FILE_HASH]),
+]
+StepNumber = Annotated[
+    Number, Path(alias="n", ge=1, le=10_000, description="Of the event in the appeal.", examples=[1])
 ]
 ReadingId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{16}$", examples=["b3Rl2Q0m1xXyZ_4a"])]
 
@@ -275,6 +279,27 @@ async def read_case_file(request: Request, stream: AppealStream, sha256: FileHas
     asked = decode(await request.body(), CodeRequest)
     case = await service.appeals.case(stream, asked.code)
     return await _file(service, case.file(sha256))
+
+
+@router.post(
+    "/v1/appeals/{number}/case/receipts/{n}",
+    **describe(
+        "Get one's own receipt of a step",
+        """With the code from the talon: the event, its proof, and what was disclosed to the applicant alone
+        (the text, the decision). Keep the file for yourself; `aiqyn receipt verify` checks it offline.""",
+        gives=ReceiptDocument,
+        example=RECEIPT | {"receipt": "aiqyn/v2", "disclosures": [], "own": [DISCLOSURE]},
+        takes={JSON: (CodeRequest, examples.CODE_REQUEST)},
+        errors=[*READING_ERRORS, NotFoundError, CodeWrongError, ErasedError],
+    ),
+)
+async def read_case_receipt(request: Request, stream: AppealStream, n: StepNumber) -> Response:
+    """To the applicant."""
+    require_json(request)
+    service = service_of(request)
+    asked = decode(await request.body(), CodeRequest)
+    receipt = await service.appeals.receipt(stream, asked.code, n)
+    return answer(request, ReceiptDocument.of(receipt), cache=NEVER)
 
 
 @router.post(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from api.clock import Steward
 from api.process import stop_signal
 from api.service import Parts, folding
 
@@ -22,7 +21,7 @@ async def run(parts: Parts) -> None:
     ledger = parts.ledger()
     await ledger.start()
     try:
-        steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
+        steward = parts.steward(ledger)
         async with (
             folding(parts.url),
             parts.dispatcher().running(),

@@ -3,7 +3,8 @@
 It reads the projections of petitions and of the terms of appeals, declares what is due, and remembers nothing
 that matters: whoever starts it again, or runs several of it, gets each event once, because the rules of the
 aggregates and the versions of the streams refuse a second one. An end for want of signatures is only recorded
-if nobody signed since they were counted. Once an hour it removes uploaded files that no event took up.
+if nobody signed since they were counted. Once an hour it removes uploaded files that no event took up and,
+where the operator wants that, erases what is personal and over its term.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from ledger.domain import terms
 from ledger.domain.aggregate import NotAllowedError
 from ledger.domain.signature import petition_stream
 from ledger.domain.terms import NoTermError
+from ledger.erasure import Eraser
 from ledger.errors import AiqynError, FatalError
 from ledger.events import Fact
 from ledger.store.append import Quiet, StreamConflictError
 from ledger.store.database import DatabaseUnavailableError, connect_async
+from projections.expired import expired
 from projections.positions import CHANNEL
 from projections.terms import Due, due_for_clock
 
@@ -45,6 +48,8 @@ BACKOFF_SECONDS = 2.0
 AT_ONCE = 64
 """Declarations under way together: at midnight many terms end, and they share the groups of the sequencer."""
 TIDY_SECONDS = 3600
+ERASED_AT_ONCE = 500
+"""Erasures of one look; while there are more, the next look goes on."""
 
 
 _What = tuple[Fact, Quiet | None]
@@ -91,7 +96,9 @@ _DUE = """
 class Steward:
     """Declares what is due. Belongs to the event loop of its ledger."""
 
-    def __init__(self, ledger: Ledger, url: str, *, interval: float = 5.0) -> None:
+    def __init__(
+        self, ledger: Ledger, url: str, *, interval: float = 5.0, erase_expired: bool = False
+    ) -> None:
         """``interval``: seconds between looks without a notification."""
         self._ledger = ledger
         self._url = url
@@ -99,6 +106,9 @@ class Steward:
         self._declared: dict[str, int] = {}
         """Stream → position of our last event, which the projection may not know yet."""
         self._tidied: datetime | None = None
+        self._erases = erase_expired
+        self._erased: datetime | None = None
+        """When nothing was due last; None: there may be more."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -117,6 +127,8 @@ class Steward:
             try:
                 connection = await connect_async(self._url, application_name="aiqyn clock", autocommit=True)
                 async with connection:
+                    # Whatever was restored from before an erasure, the log is obeyed again.
+                    await Eraser(self._ledger, connection).again()
                     await connection.execute(f"LISTEN {CHANNEL}")
                     while True:
                         await self.catch_up(connection)
@@ -151,7 +163,26 @@ class Steward:
 
         declared = sum(await asyncio.gather(*(declare(*one) for one in due)))
         await self._tidy(connection, now)
+        if self._erases and (self._erased is None or now - self._erased >= timedelta(seconds=TIDY_SECONDS)):
+            await self._erase(connection, now)
         return declared
+
+    async def _erase(self, connection: AsyncConnection[Any], now: datetime) -> None:
+        """What is over its term, and what waits to be erased among it."""
+        eraser = Eraser(self._ledger, connection)
+        wishes = [*await expired(connection, now, limit=ERASED_AT_ONCE), *await eraser.waiting()]
+        try:
+            plan = await eraser.plan(wishes)
+            done = await eraser.erase(plan)
+        except FatalError:
+            raise
+        except AiqynError as error:
+            log.warning("not erased, to be tried again: %s", error.code)
+            done = 0
+        if done:
+            log.info("%d erasures of what is over its term, or was asked for", done)
+        else:
+            self._erased = now
 
     async def _tidy(self, connection: AsyncConnection[Any], now: datetime) -> None:
         if self._tidied is None or now - self._tidied >= timedelta(seconds=TIDY_SECONDS):

@@ -51,6 +51,7 @@ async def read_log(request: Request) -> Response:
     document = LogDocument(
         checkpoint.origin, str(verifier), ledger.operator, checkpoint.size, to_base64(checkpoint.root),
         tuple(str(key.verifier) for key in ledger.keys.more_log_keys), witnessing,
+        service.mirror_of,
     )  # fmt: skip
     return answer(request, document)
 

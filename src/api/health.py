@@ -22,6 +22,7 @@ from ledger.errors import AiqynError
 from ledger.store import migrate
 from ledger.store.append import LogHaltedError
 from projections import ALL
+from projections.digest import published
 from projections.positions import Status, status_async
 
 router = APIRouter(tags=["operation"])
@@ -138,8 +139,10 @@ async def metrics(request: Request) -> Response:
 
 
 async def _positions(service: Service) -> list[Status]:
+    # A copy lacks what private projections are folded from.
+    folded = ALL if service.mirror_of is None else published(ALL)
     async with service.pool.connection() as connection:
-        return await status_async(connection, ALL)
+        return await status_async(connection, folded)
 
 
 def _answer(document: dict[str, Any]) -> Response:

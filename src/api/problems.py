@@ -56,6 +56,7 @@ STATUSES: dict[str, int] = {
     "not-a-reader": 403,
     "councils-only": 403,
     "cabinet-stale": 403,
+    "read-only-copy": 403,
     # The rules, or somebody faster, are against it.
     "not-allowed": 409,
     "petition-closed": 409,
@@ -142,6 +143,13 @@ STATUSES: dict[str, int] = {
     "witness-request-invalid": 500,
     # Said at the command line, to an operator or an auditor.
     "receipt-invalid": 500,
+    "mirror": 500,
+    "mirror-contradiction": 500,
+    "mirror-not-a-copy": 500,
+    "mirror-of-another": 500,
+    "mirror-running": 500,
+    "mirror-unverified": 500,
+    "disclosures-malformed": 500,
     "witness-folder": 500,
     "witness-log": 500,
     "witness-state-lost": 503,

@@ -106,6 +106,15 @@ class Parts:
         """What commits the digests of the published tables."""
         return Committer(ledger, self.url, hours=self.settings.commit_digests_hours)
 
+    def steward(self, ledger: Ledger) -> Steward:
+        """What declares that time passed, in a started ledger."""
+        return Steward(
+            ledger,
+            self.url,
+            interval=self.steward_seconds,
+            erase_expired=self.settings.erase_expired,
+        )
+
     def dispatcher(self) -> Dispatcher:
         """What sends the messages of webhooks."""
         return Dispatcher(
@@ -131,6 +140,8 @@ class Service:
     ledger_url: str
     policy: Policy | None = None
     steward: Steward | None = None
+    mirror_of: str | None = None
+    """Where the original is, if this is a read-only copy."""
     waiting: Waiting = field(init=False)
     figures: KeptYears = field(init=False, default_factory=KeptYears)
 
@@ -152,7 +163,7 @@ class Service:
             await stack.enter_async_context(follower.running())
             steward = None
             if parts.background:
-                steward = Steward(ledger, parts.url, interval=parts.steward_seconds)
+                steward = parts.steward(ledger)
                 await stack.enter_async_context(folding(parts.url))
                 await stack.enter_async_context(steward.running())
                 await stack.enter_async_context(parts.dispatcher().running())

@@ -11,7 +11,7 @@ from msgspec import Meta
 from api.cosigned import Witnessing
 from ledger.application import Recorded
 from ledger.events import Language, Region, Stream
-from ledger.receipt import FORMAT, Receipt
+from ledger.receipt import Receipt
 from ledger.statement import Event
 from projections import organisations, petitions, signatures
 
@@ -113,6 +113,8 @@ class LogDocument(msgspec.Struct, frozen=True):
     """Further keys that sign each checkpoint as well (ML-DSA-44)."""
     witnessing: Witnessing | None = None
     """How far cosignatures reach; null where the operator has no witnesses."""
+    mirror_of: str | None = None
+    """Of what this is a read-only copy; null at the original."""
 
 
 class ReceiptDocument(msgspec.Struct, frozen=True):
@@ -123,15 +125,18 @@ class ReceiptDocument(msgspec.Struct, frozen=True):
     disclosures: tuple[str, ...]
     proof: str
     """A C2SP tlog-proof."""
+    own: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """In a personal receipt: what was disclosed to the person alone. Do not pass it on."""
 
     @classmethod
     def of(cls, receipt: Receipt) -> ReceiptDocument:
         """The same as the file that :meth:`Receipt.to_bytes` writes."""
         return cls(
-            FORMAT,
+            receipt.format,
             receipt.entry.decode("ascii"),
             tuple(disclosure.encoded for disclosure in receipt.disclosures),
             receipt.proof.to_bytes().decode(),
+            tuple(disclosure.encoded for disclosure in receipt.own) or msgspec.UNSET,
         )
 
 

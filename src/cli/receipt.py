@@ -15,6 +15,7 @@ from audit.summary import printable
 from ledger.errors import AiqynError
 from ledger.receipt import MAX_RECEIPT_BYTES, Receipt, ReceiptError, VerifiedReceipt
 from ledger.tlog.note import VerifierKey
+from ledger.tlog.policy import Policy
 
 receipt = typer.Typer(no_args_is_help=True, help="Check a receipt.")
 
@@ -30,15 +31,27 @@ def verify(
     log_key: Annotated[
         str, typer.Option("--log-key", metavar="VKEY", help="The log's key, got from somewhere you trust.")
     ],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Witnesses and their quorum (C2SP tlog-policy): they must have cosigned.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Check a receipt, offline: the log's signature, the proof of inclusion, the disclosures.
+    """Check a receipt, offline: the log's signature, the proof of inclusion, the disclosures, cosignatures.
 
     Exit status: 0 it verifies, 1 it does not.
     """
     try:
         with file.open("rb") as stream:
-            verified = Receipt.parse(stream.read(MAX_RECEIPT_BYTES + 1)).verify(VerifierKey.parse(log_key))
+            held = Receipt.parse(stream.read(MAX_RECEIPT_BYTES + 1))
+        quorum = None if policy is None else Policy.parse(policy.read_bytes())
+        verified = held.verify(VerifierKey.parse(log_key), quorum)
     except OSError as error:
         raise ReceiptError(f"{file} cannot be read: {error.strerror}.") from error
     except AiqynError as error:
@@ -69,6 +82,11 @@ def _facts(verified: VerifiedReceipt) -> dict[str, object]:
         "iat": event.iat,
         "data": event.facts,
         "disclosures": {disclosure.name: disclosure.value for disclosure in verified.disclosures},
+        "own": {disclosure.name: disclosure.value for disclosure in verified.own},
+        "cosignatures": [
+            {"witness": one.witness.name, "key": str(one.witness), "time": one.timestamp}
+            for one in verified.cosignatures
+        ],
         "unchecked": verified.unchecked,
     }
 
@@ -85,6 +103,8 @@ def _explain(verified: VerifiedReceipt) -> None:
         ("proven by", f"the log's signature over {checkpoint.size} entries, root {checkpoint.root.hex()}"),
     ]
     rows += [(f"“{shown.name}”", f"{shown.value}") for shown in verified.disclosures]
+    rows += [(f"“{shown.name}” (yours alone)", f"{shown.value}") for shown in verified.own]
+    rows += [("cosigned by", f"{one.witness.name}, {_time(one.timestamp)}") for one in verified.cosignatures]
     for name, value in rows:
         table.add_row(Text(printable(name)), Text(printable(value)))
     console = Console(highlight=False)
@@ -94,6 +114,9 @@ def _explain(verified: VerifiedReceipt) -> None:
     )
     console.print(Padding(verdict, (1, 2)))
     console.print(Padding(table, (0, 2, 1, 2)))
+    if verified.own:
+        warning = "This receipt holds what was disclosed to you alone: do not pass it on."
+        console.print(Padding(Text(warning, style="yellow"), (0, 2, 1, 2)))
     console.print(Padding(Text(f"Not shown by a receipt. {verified.unchecked}", style="dim"), (0, 2, 1, 2)))
 
 

@@ -47,6 +47,7 @@ from ledger.events import (
     ReadingPurpose,
     Region,
 )
+from ledger.receipt import Receipt
 from ledger.statement import Disclosure, disclosed
 from ledger.store.append import Append, CommandId, StreamConflictError
 
@@ -410,6 +411,21 @@ class AppealsDesk:
         return await self._case(
             stream, found, lambda facts: facts.restricted - INTERNAL.get(type(facts), frozenset())
         )
+
+    async def receipt(self, stream: str, code: str, n: int) -> Receipt:
+        """The applicant's own receipt of event ``n``: with what was disclosed to them alone."""
+        ledger = self._ledger
+        found = await ledger.secrets(stream)
+        _check_code(found[0], code)
+        if not 1 <= n <= len(found):
+            raise NotFoundError(f"{stream} has {len(found)} events.")
+        one = found[n - 1]
+        facts = one.event.facts
+        hidden = INTERNAL.get(type(facts), frozenset()) | {"code"}
+        own = tuple(d for d in one.restricted if d.name not in hidden)
+        public = await asyncio.to_thread(ledger.reader.public_disclosures, one.position)
+        proof = await asyncio.to_thread(ledger.reader.proof, one.position)
+        return Receipt(one.event.entry, public, proof, own)
 
     async def person(self, form: str, at: datetime, cms: bytes | str) -> bytes:
         """Whose cabinet a signed statement opens: what stands for that person in this ledger's own tables."""

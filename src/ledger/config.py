@@ -106,6 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_allow_private: Annotated[
         bool, _setting("Webhooks may go inside the network, to any port and by http: never in production.")
     ] = False
+    erase_expired: Annotated[
+        bool, _setting("The service erases what is over its term by retention.toml, and says so in the log.")
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _setting("Least level that is logged.")
     ] = "info"

@@ -43,6 +43,25 @@ def test_the_talon_has_number_time_receiver_term_code_and_a_receipt_that_verifie
     story(database, work)
 
 
+def test_an_applicant_has_a_receipt_of_each_step_with_what_was_said_to_them_alone(database):
+    async def work(api):
+        talon = await api.talon(text="Көшеде жарық жоқ.")
+        await api.stepped(talon["stream"], "taken")
+        path = f"{at(talon['stream'])}/case/receipts"
+        answer = await api.post(f"{path}/1", {"code": talon["code"]})
+        assert answer.headers["cache-control"] == "no-store"
+        verified = Receipt.parse(answer.content).verify(api.world.keys.log.verifier)
+        own = {shown.name: shown.value for shown in verified.own}
+        assert own["text"] == "Көшеде жарық жоқ."
+        assert "code" not in own
+        second = Receipt.parse((await api.post(f"{path}/2", {"code": talon["code"]})).content)
+        assert [shown.name for shown in second.own] == ["executor"]
+        problem(await api.post(f"{path}/1", {"code": "0" * 10}), 403, "code-wrong")
+        problem(await api.post(f"{path}/9", {"code": talon["code"]}), 404, "not-found")
+
+    story(database, work)
+
+
 @pytest.mark.parametrize("key", [{"idempotency-key": "talon-1"}, {}], ids=["key", "form"])
 def test_the_same_form_sent_again_gets_the_same_talon(database, key):
     async def work(api):

@@ -115,6 +115,12 @@ class TestWitnesses:
             verifier.verify(json.dumps(data).encode(), [VKEY, str(witness.verifier)])
 
 
+def test_it_reads_a_personal_receipt():
+    own = tuple(d for d in log().disclosed[POSITION] if d.name == "full_name")
+    held = Receipt(receipt().entry, receipt().disclosures, receipt().proof, own)
+    assert any("full_name" in line for line in verifier.verify(held.to_bytes(), [VKEY]))
+
+
 def _agrees(data: bytes) -> None:
     try:
         Receipt.parse(data).verify(log().log_key.verifier)
@@ -147,7 +153,8 @@ def test_it_never_takes_what_was_changed(data):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("receipt", "aiqyn/v2"), ("event", ""), ("event", "a.b.c~"), ("event", 5), ("disclosures", {}),
+        ("receipt", "aiqyn/v2"), ("receipt", "aiqyn/v3"), ("own", []),
+        ("event", ""), ("event", "a.b.c~"), ("event", 5), ("disclosures", {}),
         ("disclosures", [5]), ("disclosures", ["W10"]), ("proof", ""),
         ("proof", "c2sp.org/tlog-proof@v1\n\n"),
         ("proof", "c2sp.org/tlog-proof@v1\nindex " + "9" * 5000 + "\n\nx"), ("more", 1),

@@ -10,10 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import AiqynError
-from ledger.receipt import FORMAT, MAX_DISCLOSURES, MAX_RECEIPT_BYTES, Receipt, ReceiptError
+from ledger.receipt import (
+    FORMAT,
+    MAX_DISCLOSURES,
+    MAX_RECEIPT_BYTES,
+    PERSONAL_FORMAT,
+    Receipt,
+    ReceiptError,
+)
 from ledger.statement import Disclosure, DisclosureMismatchError
+from ledger.tlog.checkpoint import cosign_checkpoint, open_checkpoint
 from ledger.tlog.errors import TlogError
-from ledger.tlog.note import SignerKey
+from ledger.tlog.note import SignedNote, SignerKey
+from ledger.tlog.policy import Policy
 from ledger.tlog.proof import TlogProof
 from tests.audit.log_builder import ORIGIN, LogBuilder
 
@@ -104,6 +113,7 @@ def test_another_logs_key_is_refused():
     "change",
     [
         {"receipt": "aiqyn/v2"},
+        {"receipt": "aiqyn/v3"},
         {"event": None},
         {"event": "ы"},
         {"disclosures": None},
@@ -178,3 +188,45 @@ def test_one_changed_character_makes_a_receipt_fail(change):
     data = json.dumps(document() | change).encode()
     with pytest.raises(AiqynError):
         Receipt.parse(data).verify(log().log_key.verifier)
+
+
+class TestPersonalReceipts:
+    """With what was disclosed to their holder alone."""
+
+    def own(self) -> Receipt:
+        secret = tuple(d for d in log().disclosed[POSITION] if d.name in ("full_name", "iin"))
+        return Receipt(receipt().entry, receipt().disclosures, receipt().proof, secret)
+
+    def test_they_say_what_they_are_and_verify(self):
+        data = self.own().to_bytes()
+        assert json.loads(data)["receipt"] == PERSONAL_FORMAT
+        verified = Receipt.parse(data).verify(log().log_key.verifier)
+        assert {d.name for d in verified.own} == {"full_name", "iin"}
+        assert {d.name for d in verified.disclosures} == {"name"}
+
+    def test_what_is_public_is_not_the_persons_alone(self):
+        mixed = Receipt(receipt().entry, (), receipt().proof, receipt().disclosures)
+        with pytest.raises(ReceiptError, match="alone"):
+            mixed.verify(log().log_key.verifier)
+
+    @pytest.mark.parametrize("change", [{"receipt": FORMAT}, {"own": []}, {"own": ["!"]}, {"own": None}])
+    def test_form_and_content_belong_together(self, change):
+        with pytest.raises(AiqynError):
+            Receipt.parse(json.dumps(json.loads(self.own().to_bytes()) | change).encode())
+
+
+def test_with_a_policy_a_quorum_must_have_cosigned():
+    witnesses = [SignerKey.generate(f"witness.example/w{n}", kind) for n, kind in ((1, 0x04), (2, 0x06))]
+    lines = "".join(f"witness w{n} {key.verifier}\n" for n, key in enumerate(witnesses, 1))
+    policy = Policy.parse(f"{lines}group q all w1 w2\nquorum q\n".encode())
+    with pytest.raises(TlogError):
+        receipt().verify(log().log_key.verifier, policy)
+    note = log().checkpoint()
+    checkpoint = open_checkpoint(note, log().log_key.verifier).checkpoint
+    cosigned = SignedNote.parse(note).with_signatures(
+        *(cosign_checkpoint(checkpoint, key, 1_800_000_000) for key in witnesses)
+    )
+    proof = TlogProof(POSITION, receipt().proof.hashes, cosigned.to_bytes())
+    held = Receipt(receipt().entry, receipt().disclosures, proof)
+    verified = Receipt.parse(held.to_bytes()).verify(log().log_key.verifier, policy)
+    assert [one.timestamp for one in verified.cosignatures] == [1_800_000_000] * 2
