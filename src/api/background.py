@@ -25,7 +25,7 @@ async def run(parts: Parts) -> None:
         async with (
             folding(parts.url),
             parts.dispatcher().running(),
-            parts.collector(),
+            parts.collector(ledger),
             parts.committer(ledger).running(),
         ):
             clock = asyncio.create_task(steward.run(), name="clock")

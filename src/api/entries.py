@@ -94,7 +94,7 @@ async def read_receipt(request: Request, position: Position) -> Response:
     """Public data only."""
     service = service_of(request)
     found = await _entry(service, position)
-    proof = await asyncio.to_thread(service.ledger.reader.proof, position)
+    proof = await service.ledger.proof(position)
     public = tuple(Disclosure.parse(encoded) for encoded in found.disclosures)
     receipt = Receipt(found.entry.encode("ascii"), public, proof)
     return answer(request, ReceiptDocument.of(receipt), cache=FRESH)

@@ -23,13 +23,13 @@ IMMUTABLE = "public, max-age=604800, immutable"
 async def checkpoint(request: Request) -> Response:
     """The newest checkpoint with a quorum of cosignatures; without a policy the newest one."""
     service = service_of(request)
-    reader = service.ledger.reader
-    return await _note(reader.checkpoint if service.policy is None else reader.cosigned)
+    return await newest(request) if service.policy is None else await _note(service.ledger.reader.cosigned)
 
 
 async def newest(request: Request) -> Response:
     """The newest signed checkpoint, whether it was cosigned or not."""
-    return await _note(service_of(request).ledger.reader.checkpoint)
+    ledger = service_of(request).ledger
+    return await _note(lambda: ledger.countersigned(ledger.reader.checkpoint()))
 
 
 async def _note(read: Callable[[], bytes]) -> Response:

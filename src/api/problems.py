@@ -61,6 +61,7 @@ STATUSES: dict[str, int] = {
     "not-allowed": 409,
     "petition-closed": 409,
     "hearing-missing": 409,
+    "matter-not-over": 409,
     "not-in-sample": 409,
     "body-unknown": 409,
     "term-passed": 409,

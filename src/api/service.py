@@ -89,7 +89,7 @@ class Parts:
             clock=self.clock,
         )
 
-    def collector(self) -> AbstractAsyncContextManager[None]:
+    def collector(self, ledger: Ledger) -> AbstractAsyncContextManager[None]:
         """Collects cosignatures beside a block; does nothing where there is no policy."""
         if self.policy is None:
             return nullcontext()
@@ -97,6 +97,7 @@ class Parts:
             self.url,
             self.keys.log.verifier,
             self.policy,
+            countersign=ledger.countersigned,
             interval=self.settings.witness_seconds,
             late=self.settings.witness_late_seconds,
             clock=self.clock,
@@ -167,7 +168,7 @@ class Service:
                 await stack.enter_async_context(folding(parts.url))
                 await stack.enter_async_context(steward.running())
                 await stack.enter_async_context(parts.dispatcher().running())
-                await stack.enter_async_context(parts.collector())
+                await stack.enter_async_context(parts.collector(ledger))
                 await stack.enter_async_context(parts.committer(ledger).running())
             verifier = Verifier(parts.trust)
             desk = CitizensDesk(ledger, verifier)

@@ -424,7 +424,7 @@ class AppealsDesk:
         hidden = INTERNAL.get(type(facts), frozenset()) | {"code"}
         own = tuple(d for d in one.restricted if d.name not in hidden)
         public = await asyncio.to_thread(ledger.reader.public_disclosures, one.position)
-        proof = await asyncio.to_thread(ledger.reader.proof, one.position)
+        proof = await ledger.proof(one.position)
         return Receipt(one.event.entry, public, proof, own)
 
     async def person(self, form: str, at: datetime, cms: bytes | str) -> bytes:

@@ -264,9 +264,7 @@ def open_event(entry: bytes) -> Event:
     digests = frozenset(payload.sd)
     if len(digests) != len(payload.sd):
         raise MalformedEventError("A digest stands twice in _sd.")
-    return Event(
-        payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts, digests, entry
-    )
+    return Event(payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts, digests, entry)
 
 
 _rooms = {cls: f"{cls.room}/" for cls in catalogue.values()}

@@ -69,10 +69,11 @@ def told(database, story, *, quorum="any", count=1, moods=(), late=60.0, algorit
             names = " ".join(f"w{n}" for n in range(1, count + 1))
             text = f"log {key}\n{''.join(lines)}group q {quorum} {names}\nquorum q\n"
             policy = Policy.parse(text.encode())
-            collector = Collector(
-                world.database.url, key, policy, interval=0.1, late=late, clock=world.clock, retry=(0.05, 0.2)
-            )
             async with running(world, policy=policy) as api:
+                collector = Collector(
+                    world.database.url, key, policy, api.service.ledger.countersigned,
+                    interval=0.1, late=late, clock=world.clock, retry=(0.05, 0.2),
+                )  # fmt: skip
                 scene = Scene(api, policy, witnesses, collector)
                 async with collector.running() if start else contextlib.nullcontext():
                     await story(scene)
@@ -89,6 +90,8 @@ class TestTheQuorum:
             note = (await scene.api.get("/log/checkpoint")).content
             opened = scene.policy.verify(note)
             assert (opened.checkpoint.size, len(opened.cosignatures)) == (size, 2)
+            (second,) = scene.api.world.keys.more_log_keys
+            assert open_checkpoint(note, scene.log_key, [second.verifier]).cosignatures
             position = (await scene.api.ok("/v1/log"))["size"] - 1
             receipt = await scene.api.ok(f"/v1/entries/{position}/receipt")
             proof = TlogProof.parse(receipt["proof"].encode())

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
 from typing import Any
 
@@ -44,18 +44,14 @@ class Sequencer:
         origin: str,
         signer: SignerKey,
         *,
-        more: Sequence[SignerKey] = (),
         high_water: HighWater | None = None,
         group_max: int = 1000,
         skew: int = 120,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``url`` connects as the service role; ``group_max`` bounds the events of one transaction.
-
-        ``more`` are keys that sign each checkpoint beside ``signer``.
-        """
+        """``url`` connects as the service role; ``group_max`` bounds the events of one transaction."""
         self._url = url
-        self._transaction = AppendTransaction(origin, signer, more=more, clock=clock, skew=skew)
+        self._transaction = AppendTransaction(origin, signer, clock=clock, skew=skew)
         self._high_water = high_water
         self._group_max = group_max
         self._waiting: deque[tuple[Append, asyncio.Future[Appended]]] = deque()

@@ -84,12 +84,11 @@ class AppendTransaction:
         origin: str,
         signer: SignerKey,
         *,
-        more: Sequence[SignerKey] = (),
         clock: Callable[[], float],
         skew: int,
     ) -> None:
         self._origin = origin
-        self._signers = (signer, *more)
+        self._signer = signer
         self._clock = clock
         self._skew = skew
         self.committed = Frontier(0, ())
@@ -271,8 +270,7 @@ class AppendTransaction:
         tree.extend(leaves)
         frontier = tree.frontier()
         root = frontier.root()
-        checkpoint = Checkpoint(self._origin, frontier.size, root)
-        note = sign_checkpoint(checkpoint, *self._signers, timestamp=int(self._clock()))
+        note = sign_checkpoint(Checkpoint(self._origin, frontier.size, root), self._signer)
         async with cursor.copy(_COPY) as copy:
             copy.set_types(_COPY_TYPES)
             for position, (event, leaf) in enumerate(zip(events, leaves, strict=True), before.size):
