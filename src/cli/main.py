@@ -35,6 +35,7 @@ SUBCOMMANDS = (
     Subcommand("init", "cli.init", "init", "Begin a ledger: the operator's keys and the first entries."),
     Subcommand("log", "cli.log", "log", "Show size, cosignatures and alarms of the log; halt it, resume it."),
     Subcommand("migrate", "cli.migrate", "migrate", "Bring the database to this version's schema."),
+    Subcommand("mirror", "cli.mirror", "app", "Keep a copy of a ledger, verified while it is copied."),
     Subcommand("organisation", "cli.organisation", "organisation", "Register organisations and their keys."),
     Subcommand("projections", "cli.projections", "app", "Look at, rebuild and verify the read models."),
     Subcommand("receipt", "cli.receipt", "receipt", "Check a receipt, offline."),
