@@ -160,6 +160,8 @@ STATUSES: dict[str, int] = {
     "source-not-served": 500,
     "source-oversized": 500,
     "source-unreadable": 500,
+    "evidence-refused": 500,
+    "sample-disputed": 500,
     "register-unreadable": 500,
     "mapping-invalid": 500,
     "import-stopped": 500,

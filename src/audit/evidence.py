@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ import httpx
 import msgspec
 
 from audit.bundles import bundles
-from audit.source import HttpSource, SourceError
+from audit.source import HttpSource, NotServedError, SourceError, read_checkpoint
 from audit.tree import Tree
 from ledger.domain import wording
 from ledger.eds.certificates import TrustStore
@@ -34,6 +35,9 @@ from ledger.errors import AiqynError
 from ledger.events import EvidenceAsked, Fact, Language, PetitionSigned, PetitionSubmitted
 from ledger.sample import draw
 from ledger.statement import Disclosure, Event, disclosed, open_event
+from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
+from ledger.tlog.note import VerifierKey
+from ledger.tlog.policy import Policy
 
 CONFIDENCE = 0.95
 _CHUNK = 50
@@ -145,9 +149,14 @@ class Look:
     url: str
     petition: str
     token: str = field(repr=False)
+    log_key: VerifierKey
     trust: TrustStore
     folder: Path
     sample: int = 300
+    policy: Policy | None = None
+    """Who must have cosigned the checkpoint."""
+    patience: float = 120.0
+    """Seconds to wait for such a checkpoint."""
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
 
     def run(self) -> EvidenceReport:
@@ -235,32 +244,69 @@ class Look:
         return document
 
     def _read_log(self, source: HttpSource, asked_at: int, commitment: str) -> tuple[bytes, list[int], Event]:
-        """Root over everything up to the announcement, the petition's signatures in it, and its beginning."""
+        """Root over everything up to the announcement, the petition's signatures in it, and its beginning.
+
+        Everything is read up to a checkpoint that the log signed, and a quorum cosigned: so it is their log
+        that the root belongs to.
+        """
+        checkpoint = self._checkpoint(source, asked_at + 1)
         tree = Tree()
+        root = b""
         positions: list[int] = []
         submitted: Event | None = None
         announced: Fact | None = None
         prefix, stream = f"signature/{self.petition}/", f"petition/{self.petition}"
-        for bundle in bundles(source, 0, asked_at + 1, lambda kid: None):
+        for bundle in bundles(source, 0, checkpoint.size):
             if bundle.entries_fault is not None:
                 raise SourceError(f"The log cannot be read: {bundle.entries_fault[1]}")
-            tree.extend(bundle.leaves)
+            cut = min(max(asked_at + 1 - bundle.first, 0), len(bundle.leaves))
+            tree.extend(bundle.leaves[:cut])
+            if tree.size == asked_at + 1 and not root:
+                root = tree.root()
+            tree.extend(bundle.leaves[cut:])
             for position, opened in enumerate(bundle.entries, bundle.first):
                 event = opened.event
                 if isinstance(event, AiqynError):
                     raise SampleDisputedError(f"Entry {position} cannot be read: {event}")
+                if position > asked_at:
+                    break
                 if event.stream.startswith(prefix) and isinstance(event.facts, PetitionSigned):
                     positions.append(position)
                 elif event.stream == stream and isinstance(event.facts, PetitionSubmitted):
                     submitted = event
                 elif position == asked_at:
                     announced = event.facts
-            self.progress("reading the log", tree.size, asked_at + 1)
+            self.progress("reading the log", tree.size, checkpoint.size)
+        if tree.root() != checkpoint.root:
+            raise SampleDisputedError(
+                "The log's entries do not make the root that was signed: audit it first."
+            )
         if not isinstance(announced, EvidenceAsked) or announced.commitment != commitment:
             raise SampleDisputedError(f"Entry {asked_at} of the log is not what this auditor announced.")
         if submitted is None:
             raise SampleDisputedError(f"The log up to {asked_at} has no petition {self.petition}.")
-        return tree.root(), positions, submitted
+        return root, positions, submitted
+
+    def _checkpoint(self, source: HttpSource, size: int) -> Checkpoint:
+        """One that covers ``size`` entries, waited for while the witnesses cosign."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                note = read_checkpoint(source)
+                if self.policy is not None:
+                    found = self.policy.verify(note, log=self.log_key).checkpoint
+                else:
+                    found = open_checkpoint(note, self.log_key).checkpoint
+                if found.size >= size:
+                    return found
+                why = f"the newest checkpoint has {found.size} entries, the announcement needs {size}"
+            except NotServedError as missing:
+                why = str(missing)
+            if time.monotonic() >= deadline:
+                raise SourceError(
+                    f"No signed checkpoint covers the announcement yet: {why}. Repeat this later: it goes on."
+                )
+            time.sleep(1.0)
 
     def _draw(self, client: httpx.Client, state: _State, root: bytes, signatures: int) -> None:
         drawn = self._post(

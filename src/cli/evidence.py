@@ -15,6 +15,8 @@ from rich.text import Text
 from api.trust import load_trust
 from audit.evidence import EvidenceReport, Look
 from audit.summary import printable
+from ledger.tlog.note import VerifierKey
+from ledger.tlog.policy import Policy
 
 
 def evidence(
@@ -33,6 +35,19 @@ def evidence(
             file_okay=False,
         ),
     ],
+    log_key: Annotated[
+        str, typer.Option("--log-key", metavar="VKEY", help="The log's key, got from somewhere you trust.")
+    ],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help="Witnesses and their quorum (C2SP tlog-policy): they must have cosigned the log.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     sample: Annotated[int, typer.Option(help="How many signatures to look at.", min=1, max=1000)] = 300,
     folder: Annotated[
         Path | None,
@@ -62,7 +77,11 @@ def evidence(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        report = Look(url, petition, token, load_trust(trust), place, sample, progress).run()
+        look = Look(
+            url, petition, token, VerifierKey.parse(log_key), load_trust(trust), place, sample,
+            None if policy is None else Policy.parse(policy.read_bytes()), progress=progress,
+        )  # fmt: skip
+        report = look.run()
     if as_json:
         typer.echo(report.to_json(), nl=False)
     else:

@@ -37,7 +37,7 @@ class Scene:
 
     def look(self, folder, sample=5, trust=None):
         return Look(
-            str(self.api.client.base_url), self.petition, self.token,
+            str(self.api.client.base_url), self.petition, self.token, self.api.world.keys.log.verifier,
             trust or self.api.world.authority.trust, folder, sample,
         )  # fmt: skip
 
