@@ -36,11 +36,12 @@ CREATE INDEX erasures ON ledger.entries (position) WHERE type = 'disclosure.eras
 -- What happens to a stream after an erasure is sealed under a new key.
 ALTER TABLE ledger.data_keys ADD COLUMN position bigint CHECK (position >= 0);
 
-CREATE INDEX attachments_taken ON ledger.attachments (position) WHERE position IS NOT NULL;
+CREATE INDEX attachments_by_position ON ledger.attachments (position);
 
 -- Do what the erasure at a position says; returns how many rows went. Doing it again finds nothing.
 CREATE FUNCTION ledger.obey(erased_at bigint) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$                                  -- few rows of large tables, whatever ANALYZE saw
 DECLARE
     said jsonb;
     erased text;
@@ -57,11 +58,11 @@ BEGIN
     END IF;
     erased := said #>> '{data,of}';
     SELECT array_agg(e.position) INTO about FROM ledger.entries e
-    WHERE e.stream = erased AND e.n <= (said #>> '{data,events}')::bigint AND e.position < erased_at;
+    WHERE e.stream = erased AND e.n <= (said #>> '{data,events}')::bigint AND e.position + 0 < erased_at;  -- + 0: not by that index
     IF about IS NULL THEN
         RETURN 0;
     END IF;
-    SELECT array_agg(name) INTO names FROM jsonb_array_elements_text(said #> '{data,names}') AS name;
+    SELECT array_agg(n.name) INTO names FROM jsonb_array_elements_text(said #> '{data,names}') AS n (name);
     IF names IS NOT NULL THEN
         DELETE FROM ledger.disclosures d WHERE d.position = ANY (about) AND d.name = ANY (names);
         GET DIAGNOSTICS gone = ROW_COUNT;
@@ -113,7 +114,7 @@ CREATE CONSTRAINT TRIGGER obeyed AFTER INSERT ON ledger.entries
 -- For copies, where the disclosures may come after the entry that takes them away: remove those of a stream's
 -- first events. Whoever could not delete them anyway needs an entry that says so.
 CREATE FUNCTION ledger.forget(of_stream text, events bigint, names text[]) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     gone bigint;
 BEGIN
@@ -159,7 +160,7 @@ CREATE TABLE service.scrubs (
     at         timestamptz  NOT NULL,
     left_over  text[]       NOT NULL                            -- what could not be done, in words
 );
-GRANT SELECT ON service.scrubs TO aiqyn_service;
+GRANT SELECT, INSERT, UPDATE ON service.scrubs TO aiqyn_service;
 
 -- --- what statistics remember ---------------------------------------------------------------------------------
 

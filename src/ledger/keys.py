@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -211,6 +211,33 @@ class Directory:
                 known.revoked.add(facts.kid)
             case _:
                 pass
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as plain data: :meth:`load` makes the same directory of it."""
+        return {
+            "operator": self.operator,
+            "organisations": [
+                [
+                    stream,
+                    msgspec.json.encode(found.facts),
+                    [[key.public_key, sorted(roles)] for key, roles in found.keys.values()],
+                    sorted(found.revoked),
+                ]
+                for stream, found in self._organisations.items()
+            ],
+        }
+
+    @classmethod
+    def load(cls, dumped: dict[str, Any]) -> Self:
+        """What :meth:`dump` gave. Raises ``msgspec.MsgspecError`` or :class:`MalformedKeyError`."""
+        directory = cls(dumped["operator"])
+        for stream, facts, keys, revoked in dumped["organisations"]:
+            found = _Organisation(msgspec.json.decode(facts, type=events.OrganisationRegistered))
+            directory._organisations[stream] = found
+            for public_key, roles in keys:
+                directory._add_key(found, public_key, roles)
+            found.revoked.update(revoked)
+        return directory
 
     def _add_key(self, organisation: _Organisation, public_key: str, roles: Iterable[events.Role]) -> None:
         key = VerifyingKey(public_key)

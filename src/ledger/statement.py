@@ -242,15 +242,22 @@ def open_event(entry: bytes) -> Event:
 
     Raises :class:`MalformedEventError` or :class:`ledger.events.UnknownEventTypeError`.
     """
+    return open_signed(entry)[0]
+
+
+def open_signed(entry: bytes) -> tuple[Event, bytes, bytes]:
+    """As :func:`open_event`; also the signature (64 bytes), and what it is over."""
     if len(entry) > MAX_ENTRY_BYTES:
         raise MalformedEventError(f"An event has at most {MAX_ENTRY_BYTES} bytes; this one has {len(entry)}.")
-    if not entry.endswith(b"~") or entry.count(b".") != 2 or entry.count(b"~") != 1:
+    parts = entry.split(b".")
+    if len(parts) != 3 or entry[-1:] != b"~":  # another ~ would be no base64url
         raise MalformedEventError("An event is header.payload.signature~ and nothing after it.")
-    head, body, tail = entry.split(b".")
+    head, body, tail = parts
     try:
-        kid = _read_header(head)
+        kid = _known_headers.get(head) or _read_header(head)
         raw = b64url_decode(body)
-        if len(b64url_decode(tail[:-1])) != 64:
+        signature = b64url_decode(tail[:-1])
+        if len(signature) != 64:
             raise MalformedEventError("The signature of an event has 64 bytes.")
         payload, facts = _usual(raw) or _unusual(raw)
     except (MalformedEventError, UnknownEventTypeError):
@@ -264,7 +271,10 @@ def open_event(entry: bytes) -> Event:
     digests = frozenset(payload.sd)
     if len(digests) != len(payload.sd):
         raise MalformedEventError("A digest stands twice in _sd.")
-    return Event(payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts, digests, entry)
+    event = Event(
+        payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts, digests, entry
+    )
+    return event, signature, entry[: -len(tail) - 1]
 
 
 _rooms = {cls: f"{cls.room}/" for cls in catalogue.values()}
@@ -356,9 +366,6 @@ _known_headers: dict[bytes, str] = {}
 
 
 def _read_header(segment: bytes) -> str:
-    kid = _known_headers.get(segment)
-    if kid is not None:
-        return kid
     raw = b64url_decode(segment)
     header = _header_decoder.decode(raw)
     _refuse_duplicate_names(raw)

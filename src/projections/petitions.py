@@ -188,7 +188,7 @@ async def get(conn: AsyncConnection[Any], petition_id: str) -> Petition | None:
                    (SELECT jsonb_object_agg(x.name, x.position) FROM (
                         SELECT name, max(e.position) AS position
                         FROM ledger.entries e, jsonb_array_elements_text(
-                            ledger.erasure_said(e.entry) #> '{data,names}') AS name
+                            ledger.erasure_said(e.entry) #> '{data,names}') AS n (name)
                         WHERE e.stream > concat('erasure/petition/', t.id, '/')
                           AND e.stream < concat('erasure/petition/', t.id, '0')
                         GROUP BY name) x) AS erased

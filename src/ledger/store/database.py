@@ -26,6 +26,9 @@ SESSION_SETTINGS = {
     # An acknowledged event must survive a power cut, whatever the server's default is.
     "synchronous_commit": "on",
     "timezone": "UTC",
+    # Whatever a database of the operator's own is set to: how times are written must not depend on it.
+    "datestyle": "ISO",
+    "client_encoding": "UTF8",
 }
 
 
