@@ -29,6 +29,7 @@ from ledger.errors import FatalError
 from ledger.statement import open_event
 from ledger.store.reader import LogReader
 from ledger.tlog.note import VerifierKey
+from ledger.tlog.proof import TlogProof
 
 if TYPE_CHECKING:
     from ledger.application import Ledger
@@ -110,6 +111,14 @@ class CopiedLedger:
                 raise NotFoundError("Nothing was copied yet.")
             self._operator = open_event(first[0][1]).stream
         return self._operator
+
+    def countersigned(self, note: bytes) -> bytes:
+        """A checkpoint as it was copied: with the signatures that it had."""
+        return note
+
+    async def proof(self, position: int) -> TlogProof:
+        """That an entry is in the log."""
+        return await asyncio.to_thread(self.reader.proof, position)
 
     def now(self) -> datetime:
         """To the second."""

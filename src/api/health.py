@@ -96,7 +96,8 @@ async def readyz(request: Request) -> Response:
                 wrong.append(f"projection {one.name} stands still")
             elif one.lag > MAX_LAG:
                 wrong.append(f"projection {one.name} is {one.lag} entries behind")
-        if witnessing.halted is not None and fatal is None:
+        # A copy is always halted: nobody appends to it.
+        if witnessing.halted is not None and fatal is None and service.mirror_of is None:
             document["appends"] = LogHaltedError.code
             wrong.append(f"appends are stopped ({LogHaltedError.code})")
         if service.policy is not None:

@@ -157,6 +157,7 @@ STATUSES: dict[str, int] = {
     "witness-rolled-back": 503,
     "log-key-missing": 500,
     "published-malformed": 500,
+    "audit-state-unusable": 500,
     "source-not-served": 500,
     "source-oversized": 500,
     "source-unreadable": 500,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from projections import positions
 from projections.base import SCHEMA, Projection, ProjectionError
 from projections.batch import read_batch
 from projections.beside import REBUILD_BATCH, Beside, Progress, query
-from projections.digest import Difference, digest_rows, first_difference
+from projections.digest import Difference, Digest, digest_rows, first_difference
 
 SWAP_LOCK_TIMEOUT = "2s"
 """How long a swap waits for readers before it lets those behind it pass and tries again."""
@@ -84,6 +84,28 @@ def verify(
             position = comparison.position if comparison else beside.position
             results.append(Result(projection.name, projection.version, position, False, comparison))
     return _in_order(results, projections)
+
+
+def digests_at(
+    url: str,
+    wanted: Iterable[tuple[Projection, int]],
+    *,
+    progress: Progress | None = None,
+    batch: int = REBUILD_BATCH,
+) -> Iterator[Digest]:
+    """Digests of projections at positions, in the order of the positions, folded anew beside the live tables.
+
+    Raises as :func:`verify` does.
+    """
+    chosen = sorted(wanted, key=lambda one: one[1])
+    projections = {projection.name: projection for projection, _ in chosen}
+    with Beside(url, tuple(projections.values()), batch=batch) as beside:
+        for projection, position in chosen:
+            beside.fold_to(position, progress)
+            worker = beside.worker(projection)
+            with worker.in_schema():
+                sha256 = digest_rows(worker.connection, projection, worker.schema)
+            yield Digest(projection.name, projection.version, position, sha256)
 
 
 def rebuild(
