@@ -2,13 +2,14 @@
 
 import sys
 
-from bench import appeals, append, replay, signing
+from bench import appeals, append, audit, replay, signing
 
 MEASUREMENTS = {
     "append": ("(a) append", append.main),
     "signing": ("(b) signing over HTTP", signing.main),
     "replay": ("(c) replay and rebuild", replay.main),
     "appeals": ("(d) appeals", appeals.main),
+    "audit": ("(e) audit", audit.main),
 }
 
 if __name__ == "__main__":

@@ -9,29 +9,33 @@ in it.
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import Any
 
+from audit.aggregates import Aggregates
 from ledger import context
-from ledger.domain.aggregate import Issuance, LedgerAggregate, NotAllowedError
+from ledger.domain.aggregate import Issuance, NotAllowedError
 from ledger.domain.appeal import Appeal
-from ledger.domain.terms import NoTermError
+from ledger.domain.reading import Reading
 from ledger.events import AppealForwardedInPart, AppealSplitOff, AppealSubmitted, DisclosureRead
 from ledger.keys import Directory
 from ledger.statement import Event
-from ledger.store.mapper import domain_event
 
 _NUMBER = re.compile(r"appeal/([A-Z]{2}-[0-9]{4})-([0-9]{8})")
 
 
 class Appeals:
-    """Every appeal that is not over, as its events left it; some kilobytes each."""
+    """Every appeal, as its events left it."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Appeal] = {}
+        self._open = Aggregates(Appeal)
         self._unlawful: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._parted: tuple[int, str, str] = (-1, "", "")
         """Position, stream and body of the part that was forwarded last."""
+
+    def get(self, stream: str) -> Appeal | None:
+        """The appeal as its lawful steps left it; None after an unlawful one."""
+        return self._open.get(stream)
 
     def missing_part(self, position: int, event: Event) -> str | None:
         """The reason where a part was forwarded, and the entry behind that does not begin it."""
@@ -54,11 +58,11 @@ class Appeals:
         reason = (
             self._judge_beginning(position, event)
             or self._judge_around(event, directory)
-            or self._happen(event)
+            or self._open.happen(event)
         )
         if reason is not None:
             self._unlawful.add(event.stream)
-            self._open.pop(event.stream, None)
+            self._open.forget(event.stream)
         elif isinstance(facts, AppealForwardedInPart):
             self._parted = (position, f"{event.stream}-{facts.number}", facts.to)
         return reason
@@ -69,6 +73,8 @@ class Appeals:
             return f"{event.stream} is one reading, and was recorded before."
         if facts.of in self._unlawful or not event.stream.startswith(f"reading/{facts.of}/"):
             return None if facts.of in self._unlawful else f"{event.stream} is no reading of {facts.of}."
+        if (reason := Aggregates(Reading).happen(event)) is not None:
+            return reason
         if appeal is None:
             return f"{event.iss} read {facts.of}, which nobody handled then."
         if appeal.version != facts.events:
@@ -107,14 +113,21 @@ class Appeals:
             return str(refused)
         return None
 
-    def _happen(self, event: Event) -> str | None:
-        before = self._open.get(event.stream)
-        try:
-            happened = cast("LedgerAggregate.Event", domain_event(event))
-            after = cast("Appeal", happened.mutate(before))
-        except (NotAllowedError, NoTermError) as refused:
-            return str(refused)
-        except Exception as error:
-            return f"It cannot happen to {event.stream}: {error}."
-        self._open[event.stream] = after
-        return None
+    # --- from one audit to the next --------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {
+            "appeals": self._open.dump(),
+            "unlawful": sorted(self._unlawful),
+            "numbers": self._numbers,
+            "parted": list(self._parted),
+        }
+
+    def load(self, dumped: dict[str, Any]) -> None:
+        """Take over what :meth:`dump` gave."""
+        self._open.load(dumped["appeals"])
+        self._unlawful = set(dumped["unlawful"])
+        self._numbers = dumped["numbers"]
+        position, stream, body = dumped["parted"]
+        self._parted = (position, stream, body)

@@ -21,7 +21,8 @@ MAX_PAGES = 100_000
 
 _Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Position = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-_Name = Annotated[str, Meta(min_length=1, max_length=300)]
+_Name = Annotated[str, Meta(min_length=1, max_length=3000)]
+"""The vkey of an ML-DSA-44 key has 1,800 characters."""
 
 
 class MalformedAnswerError(AiqynError):
@@ -40,6 +41,8 @@ class LogInfo(msgspec.Struct, frozen=True):
     size: _Number
     root: str
     """Standard base64, as in a checkpoint, or hexadecimal."""
+    more_keys: tuple[_Name, ...] = ()
+    """Further keys that sign each checkpoint as well."""
 
     @property
     def root_hash(self) -> bytes:

@@ -9,6 +9,46 @@ import msgspec
 
 from audit.findings import Finding
 
+CURVES = 100
+"""Petitions whose growth is shown: those with most signatures."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """One rule that was asked."""
+
+    name: str
+    says: str
+    article: str
+    own: bool = False
+    """Of the auditor's own."""
+
+
+class Cosigned(msgspec.Struct, frozen=True):
+    """How far the cosignatures of witnesses reach."""
+
+    size: int
+    """Entries of the newest checkpoint with a quorum."""
+    quorum: str
+    """As the policy names it."""
+    witnesses: list[tuple[str, datetime]]
+    """Who cosigned that checkpoint, and when."""
+
+
+class Growth(msgspec.Struct, frozen=True):
+    """How the count of one petition grew."""
+
+    petition: str
+    state: str
+    count: int
+    required: int | None
+    published_at: int | None
+    reached_at: int | None
+    """Position from which on the threshold was reached."""
+    points: list[tuple[int, int]]
+    """Seconds since 1970 and the count from then on; no more than :data:`POINTS`."""
+
+
+POINTS = 120
 EXIT_CODES = {"clean": 0, "findings": 1, "unfinished": 2}
 
 
@@ -19,7 +59,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     started: datetime
     seconds: float
     log_key: str | None
-    """The vkey that checkpoints were verified with."""
+    """The vkey that checkpoints were verified with; the first, if there were several."""
+    log_keys: list[str]
+    """All of them: each had to sign."""
     log_key_pinned: bool
     """False: it came from the audited server itself."""
     origin: str | None
@@ -29,8 +71,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Hexadecimal."""
     checkpoint: str | None
     """The signed note: keep it and give it to a later audit as ``known``."""
+    cosigned: Cosigned | None
+    """None where no policy was given, or its quorum is missing."""
     replayed: int
     """Entries hashed and checked, from position 0 on."""
+    resumed_at: int
+    """How many of these were checked by an earlier audit, whose state was taken over."""
     events: int
     """Entries whose form, issuer and signature were right."""
     organisations: int
@@ -39,6 +85,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Counted at the end, over all petitions."""
     compared: int
     """Petitions whose published numbers were compared with the recount."""
+    rules: list[Asked]
+    """What was asked of every entry."""
+    evidence: list[dict[str, str | int | bool]]
+    """Looks at the evidence: who asked, of which petition, how many of the sample were opened."""
+    growth: list[Growth]
+    """The petitions with most signatures."""
     findings: list[Finding]
     omitted: dict[str, int]
     """Rule → how many more findings there are than listed."""

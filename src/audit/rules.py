@@ -6,20 +6,15 @@ That the event can be read, that its issuer may issue it and did sign it, is kno
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from audit.history import History, Petition, petition_of
+from audit.checking import SIGNATURE_STREAM
+from audit.history import CLOCK_TOLERANCE, History, Petition, petition_of
 from ledger import events
 from ledger.events import Fact
-from ledger.keys import ROLES_OF_KIND, MalformedKeyError, VerifyingKey
 from ledger.statement import Event
-
-CLOCK_TOLERANCE = 600
-"""Seconds by which an event may be dated before the latest one that stands ahead of it. The log takes an
-event whose clock is two minutes off either way; the rest is patience."""
 
 Check = Callable[[int, Event, History], Iterable[str]]
 """Position, event and the history before it → what is wrong, one sentence each."""
@@ -34,26 +29,8 @@ class Rule(NamedTuple):
     facts: tuple[type[Fact], ...] = ()
     annuls: bool = False
     """Whether a signature that breaks it is not counted, and an organisation's event gives no right."""
-
-
-STATES_BEFORE: dict[type[Fact], tuple[str, ...]] = {
-    events.PetitionRejected: ("submitted",),
-    events.PetitionAdmitted: ("submitted",),
-    events.PetitionLapsed: ("limited",),
-    events.PetitionPublished: ("limited",),
-    events.PetitionSupported: ("collecting",),
-    events.PetitionNotSupported: ("collecting",),
-    events.PetitionWithdrawn: ("submitted", "limited", "collecting"),
-    events.PetitionRouted: ("supported",),
-    events.PetitionRegistered: ("routed",),
-    events.PetitionWorkingGroupFormed: ("considered",),
-    events.PetitionDraftPublished: ("considered",),
-    events.PetitionDecided: ("considered",),
-    events.PetitionOverdue: ("submitted", "considered"),
-}
-"""The states of a petition in which an event may happen to it (АППК, amendments of Law 31-VIII)."""
-
-_SIGNATURE = re.compile(r"signature/[A-Za-z0-9_-]+/[A-Za-z0-9_-]{43}")
+    article: str = ""
+    """Where it comes from: an article of the law, or a section of this project's specification."""
 
 
 def stream_order(_position: int, event: Event, history: History) -> Iterator[str]:
@@ -79,44 +56,15 @@ def time_order(_position: int, event: Event, history: History) -> Iterator[str]:
 
 def organisation(position: int, event: Event, history: History) -> Iterator[str]:
     """What is registered about organisations makes sense: nobody gets a right that is not theirs."""
-    facts = event.facts
-    registered = history.directory.organisation(event.stream)
-    if isinstance(facts, events.OrganisationRegistered):
-        if registered is not None:
-            yield f"{event.stream} is registered already."
-        elif not (facts.kind == "operator") == (facts.root_key is not None) == (position == 0):
-            yield "The operator, and nobody else, registers itself with a root key in the first entry."
-        return
-    if registered is None:
-        yield f"{event.stream} is not registered."
-    elif isinstance(facts, events.OrganisationKeyRegistered):
-        excess = set(facts.roles) - ROLES_OF_KIND[registered.kind]
-        if excess:
-            yield f"A key of a {registered.kind} cannot have the role {', '.join(sorted(excess))}."
-        try:
-            kid = VerifyingKey(facts.key).kid
-        except MalformedKeyError:
-            yield f"{facts.key} is not an Ed25519 public key."
-        else:
-            if history.directory.roles(event.stream, kid):
-                yield f"Key {kid} is registered for {event.stream} already."
-    elif isinstance(facts, events.OrganisationKeyRevoked) and not history.directory.roles(
-        event.stream, facts.kid
-    ):
-        yield f"{event.stream} has no key {facts.kid} that could be revoked."
+    if (reason := history.organisation_law.judge(position, event)) is not None:
+        yield reason
 
 
-def petition_life(_position: int, event: Event, history: History) -> Iterator[str]:
-    """A petition goes from step to step as the law says."""
-    petition = history.petitions.get(event.stream)
-    if isinstance(event.facts, events.PetitionSubmitted):
-        if petition is not None:
-            yield f"{event.stream} was submitted already, at position {petition.submitted_at}."
-        return
-    if petition is None:
-        yield f"{event.facts.type!r} happens to {event.stream}, which nobody submitted."
-    elif petition.state not in STATES_BEFORE[type(event.facts)]:
-        yield f"{event.facts.type!r} happens to {event.stream}, which is {petition.state}."
+def petition_law(_position: int, event: Event, history: History) -> Iterator[str]:
+    """A petition goes from step to step, term to term and body to body as the law says."""
+    # To judge is to let it happen: the rules stand in the methods that change the aggregate.
+    if (reason := history.petition_law.judge(event, history.directory)) is not None:
+        yield reason
 
 
 def publication(_position: int, event: Event, history: History) -> Iterator[str]:
@@ -178,7 +126,7 @@ def _reached_after_all(
 
 def signature_open(_position: int, event: Event, history: History) -> Iterator[str]:
     """Signatures are given and taken back while the petition collects them."""
-    if not _SIGNATURE.fullmatch(event.stream):
+    if not SIGNATURE_STREAM.fullmatch(event.stream):
         yield f"{event.stream} does not name a petition and a nullifier."
         return
     petition = history.petitions.get(petition_of(event.stream))
@@ -212,8 +160,13 @@ def appeal_law(position: int, event: Event, history: History) -> Iterator[str]:
     """An appeal goes from step to step, term to term and body to body as the law says."""
     if (missing := history.appeals.missing_part(position, event)) is not None:
         yield missing
-    # To judge is to let it happen: the rules stand in the methods that change the aggregate.
     if (reason := history.appeals.judge(position, event, history.directory)) is not None:
+        yield reason
+
+
+def assurance(position: int, event: Event, history: History) -> Iterator[str]:
+    """A digest, an erasure or a look at the evidence is what it says to be."""
+    if (reason := history.assurance.judge(position, event, history)) is not None:
         yield reason
 
 
@@ -225,41 +178,70 @@ _ORGANISATION = (
 )
 _SIGNATURES = (events.PetitionSigned, events.SignatureWithdrawn, events.SignatureVoided)
 
+_EVIDENCE = (events.EvidenceAsked, events.EvidenceDrawn, events.EvidenceOpened)
+_LAW = "АППК, as amended by 31-VIII of 02.10.2023"
+
+BEFORE_RULES: tuple[tuple[str, str, str], ...] = (
+    ("checkpoint", "The checkpoint is signed by every key of the log that was given.", "spec 1"),
+    ("cosignatures", "The quorum of witnesses that a policy asks for cosigned it.", "C2SP tlog-policy"),
+    ("log-key", "The operator names the key of its log that was given.", "spec 1"),
+    ("log-shrank", "The log never gets shorter.", "C2SP tlog-checkpoint"),
+    ("log-size", "Numbers count what the log has signed.", "spec 6"),
+    ("fork", "The log continues everything that was ever signed of it.", "RFC 9162, 2.1.4"),
+    ("tree-root", "The entries make the root that the log signed.", "RFC 6962, 2.1"),
+    ("entry-hash", "Each entry hashes to its leaf in the level-0 tile.", "RFC 6962, 2.1"),
+    ("tile-hash", "Each hash of a tile is the root over the tile below it.", "C2SP tlog-tiles"),
+    ("tile-missing", "Every tile and entry bundle is served.", "C2SP tlog-tiles"),
+    ("tile-malformed", "Every tile and entry bundle has its form.", "C2SP tlog-tiles"),
+    ("entry-format", "Every entry is an event of the catalogue, strictly spelled.", "spec 2, RFC 9901"),
+    ("issuer", "Its key was registered for its issuer, with the role, and not revoked.", "spec 5"),
+    ("event-signature", "It is signed by that key.", "spec 2, RFC 8032"),
+)
+"""What is asked of the log and of every entry before any rule: name, what it says, where it comes from."""
+
 RULES: tuple[Rule, ...] = (
     Rule(
-        "stream-order", "The events of a stream are numbered 1, 2, 3 … without gap or repeat.", stream_order
+        "stream-order",
+        "The events of a stream are numbered 1, 2, 3 … without gap or repeat.",
+        stream_order,
+        article="spec 2",
     ),
-    Rule("time-order", "Time does not run backwards.", time_order),
+    Rule("time-order", "Time does not run backwards.", time_order, article="spec 2"),
     Rule(
         "organisation",
         "Rights are registered as the rules for organisations say.",
         organisation,
         _ORGANISATION,
         annuls=True,
+        article="spec 5",
     ),
     Rule(
-        "petition-life",
-        "A petition goes from step to step as the law says.",
-        petition_life,
-        (events.PetitionSubmitted, *STATES_BEFORE),
+        "petition-law",
+        "A petition goes from step to step as the law says, with lawful terms, by the body it lies with.",
+        petition_law,
+        tuple(cls for cls in events.catalogue.values() if cls.room == "petition"),
+        article=_LAW,
     ),
     Rule(
         "publication",
         "A petition is published once enough people signed in the limited stage.",
         publication,
         (events.PetitionPublished,),
+        article=_LAW,
     ),
     Rule(
         "threshold",
         "Support is announced with the right number and the exact signature that reached it.",
         threshold,
         (events.PetitionSupported,),
+        article=f"{_LAW}; spec 6",
     ),
     Rule(
         "closing",
         "A petition ends unsupported after its time only, and with the true number.",
         closing,
         (events.PetitionLapsed, events.PetitionNotSupported),
+        article=f"{_LAW}; spec 6",
     ),
     Rule(
         "signature-open",
@@ -267,6 +249,7 @@ RULES: tuple[Rule, ...] = (
         signature_open,
         _SIGNATURES,
         annuls=True,
+        article=_LAW,
     ),
     Rule(
         "signature-once",
@@ -274,14 +257,46 @@ RULES: tuple[Rule, ...] = (
         signature_once,
         _SIGNATURES,
         annuls=True,
+        article=f"{_LAW}; spec 4",
     ),
     Rule(
         "appeal-law",
         "An appeal goes from step to step as the law says, with lawful terms, by the body it lies with.",
         appeal_law,
-        tuple(cls for cls in events.catalogue.values() if cls.room in {"appeal", "reading"}),
+        tuple(cls for cls in events.catalogue.values() if cls.room == "appeal"),
+        article="АППК, 63-65, 73, 76, 91-93, 99; order 70 of 19.05.2021",
+    ),
+    Rule(
+        "reading",
+        "Only who handles an appeal reads what is personal in it, and each reading stands in the log.",
+        appeal_law,
+        (events.DisclosureRead,),
+        article="94-V on personal data; spec 4",
+    ),
+    Rule(
+        "commitment",
+        "A digest is committed once, of what was folded before.",
+        assurance,
+        (events.ProjectionCommitted,),
+        article="spec 6",
+    ),
+    Rule(
+        "erasure",
+        "An erasure names what there was to erase, on a ground that allows it, and not before its time.",
+        assurance,
+        (events.DisclosureErased,),
+        article="94-V on personal data; domain/retention.toml",
+    ),
+    Rule(
+        "evidence",
+        "A sample follows from the secret that was committed to and the root; only what was drawn is opened.",
+        assurance,
+        _EVIDENCE,
+        article="spec 4; ledger/sample.py",
     ),
 )
+USUAL = frozenset(("stream-order", "time-order", "signature-open", "signature-once"))
+"""The rules of signatures, all of which :meth:`audit.history.History.usual` asks for."""
 
 
 class Rulebook:
@@ -289,19 +304,42 @@ class Rulebook:
 
     def __init__(self, more: Iterable[Rule] = ()) -> None:
         """``more`` are an auditor's own rules, beside those that always hold."""
-        self._rules = (*RULES, *more)
+        self.rules = (*RULES, *more)
+        self.failed: dict[str, str] = {}
+        """Rules of an auditor's own that broke down, and how: they are not asked any more."""
+        self._ours = frozenset(id(rule) for rule in RULES)
         self._by_facts: dict[type[Fact], tuple[Rule, ...]] = {}
+
+    def of(self, kind: type[Fact]) -> tuple[Rule, ...]:
+        """The rules that look at events of a type."""
+        rules = self._by_facts.get(kind)
+        if rules is None:
+            rules = tuple(rule for rule in self.rules if not rule.facts or kind in rule.facts)
+            self._by_facts[kind] = rules
+        return rules
+
+    def own(self) -> tuple[Rule, ...]:
+        """The auditor's own."""
+        return self.rules[len(RULES) :]
+
+    def usual(self) -> bool:
+        """Whether no rule but those of :data:`USUAL` looks at signatures."""
+        return all({rule.name for rule in self.of(kind)} == USUAL for kind in _SIGNATURES)
 
     def broken(self, position: int, event: Event, history: History) -> Iterator[tuple[Rule, str]]:
         """Every rule that the event breaks, with the reason."""
-        kind = type(event.facts)
-        rules = self._by_facts.get(kind)
-        if rules is None:
-            rules = tuple(rule for rule in self._rules if not rule.facts or kind in rule.facts)
-            self._by_facts[kind] = rules
-        for rule in rules:
-            for reason in rule.check(position, event, history):
-                yield rule, reason
+        for rule in self.of(type(event.facts)):
+            if id(rule) in self._ours:
+                for reason in rule.check(position, event, history):
+                    yield rule, reason
+            elif rule.name not in self.failed:
+                try:
+                    reasons = [str(reason) for reason in rule.check(position, event, history)]
+                except Exception as error:  # somebody else's code: it must not end the audit
+                    self.failed[rule.name] = f"at position {position}: {type(error).__name__}: {error}"
+                else:
+                    for reason in reasons:
+                        yield rule, reason
 
 
 def _time(seconds: int) -> str:

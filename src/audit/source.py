@@ -158,8 +158,16 @@ def open_source(place: str | Path) -> Source:
 
 
 def read_checkpoint(source: Source) -> bytes:
-    """The log's newest signed checkpoint."""
+    """The log's checkpoint for everybody: the newest, or the newest that a quorum of witnesses cosigned."""
     return source.read("log/checkpoint", MAX_NOTE_BYTES)
+
+
+def read_newest(source: Source) -> bytes | None:
+    """The newest checkpoint, cosigned or not; None where the log does not tell it apart."""
+    try:
+        return source.read("v1/log/checkpoint", MAX_NOTE_BYTES)
+    except NotServedError:
+        return None
 
 
 def read_tile(source: Source, tile: TilePath) -> bytes:

@@ -8,9 +8,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from audit import plugins
 from audit.report import Report
+from audit.rules import BEFORE_RULES, RULES
 
-_VERDICT = {
+VERDICT = {
     "clean": ("✔ Clean", "bold green"),
     "findings": ("✘ Findings", "bold red"),
     "unfinished": ("◌ Could not finish", "bold yellow"),
@@ -24,24 +26,27 @@ def show(report: Report, console: Console) -> None:
         console.print(Padding(Text(printable(f"⚠ {warning}"), style="yellow"), (0, 1, 1, 1)))
     if report.findings:
         console.print(Padding(_findings(report), (0, 1, 1, 1)))
+        console.print(Padding(_repeated(report), (0, 1, 1, 1)), soft_wrap=True)
     if report.stopped:
         console.print(Padding(Text(printable(f"Stopped: {report.stopped}"), style="yellow"), (0, 1, 1, 1)))
 
 
-def _verdict(report: Report) -> Text:
-    word, style = _VERDICT[report.status]
-    text = Text(word, style=style)
+def verdict(report: Report) -> str:
+    """What the one word of the verdict means, as a sentence."""
     if report.status == "clean":
-        text.append(
-            f": all {_n(report.replayed)} entries are what the log signed, "
-            "and every rule that was checked holds.",
-            "default",
+        return (
+            f"All {number(report.replayed)} entries are what the log signed, "
+            "and every rule that was checked holds."
         )
-    elif report.status == "findings":
-        text.append(f": {_n(report.total)} in {_count(report.replayed, 'entry', 'entries')}.", "default")
-    else:
-        text.append(f": nothing wrong in the {_n(report.replayed)} entries that could be read.", "default")
-    return text
+    if report.status == "findings":
+        return f"{count(report.total, 'finding')} in {count(report.replayed, 'entry', 'entries')}."
+    return f"Nothing is wrong in the {number(report.replayed)} entries that could be read."
+
+
+def _verdict(report: Report) -> Text:
+    word, style = VERDICT[report.status]
+    said = verdict(report)
+    return Text(word, style=style).append(f": {said[:1].lower()}{said[1:]}", "default")
 
 
 def _checked(report: Report) -> RenderableType:
@@ -51,27 +56,36 @@ def _checked(report: Report) -> RenderableType:
     table.add_row("log", Text(printable(report.origin or report.source)))
     if report.origin:
         table.add_row("read from", Text(printable(report.source)))
-    if report.log_key:
-        pinned = "pinned" if report.log_key_pinned else "NOT pinned"
-        table.add_row("key", Text(printable(f"{report.log_key} ({pinned})")))
+    pinned = "pinned" if report.log_key_pinned else "NOT pinned"
+    for key in report.log_keys:
+        table.add_row("key", Text(printable(f"{_short(key)} ({pinned})")))
     if report.size is not None:
-        table.add_row("checkpoint", _count(report.size, "entry", "entries"))
+        table.add_row("checkpoint", count(report.size, "entry", "entries"))
         table.add_row("root", report.root)
+    if report.cosigned is not None:
+        names = ", ".join(name for name, _ in report.cosigned.witnesses)
+        reach = f"{number(report.cosigned.size)} of {count(report.size or 0, 'entry', 'entries')}"
+        table.add_row("cosigned", Text(printable(f"{reach}, by {names} (quorum {report.cosigned.quorum})")))
     if report.replayed:
-        rate = f"{_n(round(report.replayed / report.seconds))} a second" if report.seconds else ""
-        table.add_row(
-            "replayed", f"positions 0 to {_n(report.replayed - 1)} in {report.seconds:.1f} s ({rate})"
+        if report.resumed_at:
+            earlier = f"positions 0 to {number(report.resumed_at - 1)}, whose state was taken over"
+            table.add_row("before", earlier)
+        done = report.replayed - report.resumed_at
+        rate = f"{number(round(done / report.seconds))} a second" if report.seconds else ""
+        what = (
+            f"positions {number(report.resumed_at)} to {number(report.replayed - 1)}" if done else "nothing"
         )
+        table.add_row("replayed", f"{what} in {report.seconds:.1f} s ({rate})")
         if not report.stopped:
             table.add_row("hashes", "each entry, each tile, the root")
-        table.add_row("events", f"{_n(report.events)} readable, rightly issued and signed")
+        table.add_row("events", f"{number(report.events)} readable, rightly issued and signed")
         table.add_row(
             "recount",
-            f"{_count(report.organisations, 'organisation')}, {_count(report.petitions, 'petition')}, "
-            f"{_count(report.signatures, 'signature')} counted",
+            f"{count(report.organisations, 'organisation')}, {count(report.petitions, 'petition')}, "
+            f"{count(report.signatures, 'signature')} counted",
         )
     if report.compared:
-        numbers = _count(report.compared, "petition")
+        numbers = count(report.compared, "petition")
         table.add_row("published", f"the numbers of {numbers} compared with the recount")
     return table
 
@@ -85,8 +99,37 @@ def _findings(report: Report) -> RenderableType:
         # As Text: what a log says must not be read as markup.
         table.add_row(finding.place, finding.rule, Text(printable(finding.reason)))
     for rule, more in report.omitted.items():
-        table.add_row("…", rule, f"and {_n(more)} more")
+        table.add_row("…", rule, f"and {number(more)} more")
     return table
+
+
+def _repeated(report: Report) -> RenderableType:
+    """How to see the findings again: a command for each kind."""
+    first = {finding.rule: finding.repeat for finding in report.findings if finding.repeat}
+    commands = dict.fromkeys(first.values())
+    return Group("See for yourself:", *(Text(f"  {printable(command)}", style="dim") for command in commands))
+
+
+def rules() -> RenderableType:
+    """What is asked of every log and entry."""
+    installed, warnings = plugins.installed()
+    table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    table.add_column("rule", no_wrap=True, style="bold")
+    table.add_column("what it says", overflow="fold")
+    table.add_column("from", overflow="fold")
+    for name, says, article in BEFORE_RULES:
+        table.add_row(name, says, article)
+    table.add_section()
+    for rule in (*RULES, *installed):
+        own = "" if rule in RULES else " (your own)"
+        table.add_row(*(Text(printable(text)) for text in (rule.name, rule.says, f"{rule.article}{own}")))
+    told = [Text(printable(f"⚠ {warning}"), style="yellow") for warning in warnings]
+    return Padding(Group(table, *told), (1, 1))
+
+
+def _short(key: str) -> str:
+    """A vkey of any length on one line: its name and id tell it apart."""
+    return key if len(key) <= 200 else f"{key[:120]}…"
 
 
 def printable(text: str) -> str:
@@ -94,9 +137,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _n(number: int) -> str:
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+def number(n: int) -> str:
+    """With narrow spaces between the thousands."""
+    return f"{n:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{_n(number)} {one if number == 1 else many or one + 's'}"
+def count(n: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts."""
+    return f"{number(n)} {one if n == 1 else many or one + 's'}"

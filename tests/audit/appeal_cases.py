@@ -18,11 +18,16 @@ from tests.audit.log_builder import BODY, NAMES, OPERATOR, LogBuilder
 OTHER = "organisation/other"
 OFFICIALS = ("registrar", "executor", "controller", "head")
 ONE = "appeal/JT-2026-00000001"
-CASES: list[Callable[[], tuple[LogBuilder, int]]] = []
+CASES: list[tuple[str, Callable[[], tuple[LogBuilder, int]]]] = []
 
 
 def breaks(case):
-    CASES.append(case)
+    CASES.append(("appeal-law", case))
+    return case
+
+
+def misreads(case):
+    CASES.append(("reading", case))
     return case
 
 
@@ -137,14 +142,14 @@ def a_part_that_begins_without_being_forwarded():
     return log, log.add(f"{ONE}-1", facts, iss=OPERATOR, key=log.gateway)
 
 
-@breaks
+@misreads
 def an_official_who_reads_what_lies_with_another_body():
     log = filed()
     facts = events.DisclosureRead(of=ONE, events=1, purpose="consideration")
     return log, log.add(f"reading/{ONE}/abc", facts, iss=OTHER, key=log.keys[OTHER])
 
 
-@breaks
+@misreads
 def a_reading_of_an_appeal_that_nobody_filed():
     log = filed()
     none = "appeal/JT-2026-00000009"
@@ -202,7 +207,7 @@ def a_front_office_that_says_what_was_signed_electronically():
     return log, log.add(ONE, facts, iss=office, key=key)
 
 
-@breaks
+@misreads
 def a_reading_that_hides_behind_an_earlier_one():
     log = filed()
     for _ in range(2):

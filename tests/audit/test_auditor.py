@@ -13,8 +13,10 @@ from ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from ledger.tlog.note import SignerKey
 from ledger.tlog.tiles import TilePath, entries_path
 from tests.audit.log_builder import (
+    CROWD,
     OPERATOR,
     ORIGIN,
+    REQUIRED,
     LogBuilder,
     info,
     petition_id,
@@ -27,11 +29,11 @@ def published(builder: LogBuilder) -> dict:
     """What an honest operator shows of ``LogBuilder.usual``."""
     as_of = builder.size - 1
     one, two = petition_id(1), petition_id(2)
-    first = {"id": one, "state": "supported", "count": 7, "required": 6}
+    first = {"id": one, "state": "supported", "count": CROWD + 7, "required": CROWD + REQUIRED}
     pages = {
         one: first
-        | {"signed": 9, "withdrawn": 1, "voided": 1, "reached_at": 19, "as_of": as_of}
-        | {"by_region": {"10": 2, "71": 1, "75": 1, "unknown": 3}},
+        | {"signed": CROWD + 9, "withdrawn": 1, "voided": 1, "reached_at": builder.reached, "as_of": as_of}
+        | {"by_region": {"10": 2, "71": 1, "75": 1, "unknown": CROWD + 3}},
         two: {"id": two, "state": "limited", "count": 1, "required": None, "reached_at": None}
         | {"signed": 1, "withdrawn": 0, "voided": 0, "by_region": {"79": 1}, "as_of": as_of},
     }
@@ -59,7 +61,7 @@ def test_an_honest_log_in_a_folder_is_clean(usual, tmp_path):
     report = audit.run(usual.write(tmp_path), log_key=usual.vkey)
     assert (report.status, report.exit_code, report.findings) == ("clean", 0, [])
     assert (report.size, report.replayed, report.events) == (usual.size,) * 3
-    assert (report.organisations, report.petitions, report.signatures) == (3, 2, 8)
+    assert (report.organisations, report.petitions, report.signatures) == (3, 2, CROWD + 8)
     assert report.compared == 0
     assert any("No numbers" in warning for warning in report.warnings)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 import audit
-from tests.audit.log_builder import LogBuilder, petition_id, serving
+from tests.audit.log_builder import CROWD, LogBuilder, petition_id, serving
 from tests.audit.test_auditor import published
 
+PUBLISHED = CROWD + 12
+"""Position of a publication, where the population was recorded anew for another threshold."""
 ONE, TWO = f"/v1/petitions/{petition_id(1)}", f"/v1/petitions/{petition_id(2)}"
 
 
@@ -26,17 +28,17 @@ def audit_with(builder: LogBuilder, folder, answers: dict) -> set[tuple[str, int
 @pytest.mark.parametrize(
     ("page", "wrong", "rules"),
     [
-        (ONE, {"signed": 10}, {"published-count"}),
+        (ONE, {"signed": CROWD + 10}, {"published-count"}),
         (ONE, {"withdrawn": 0}, {"published-count"}),
         (ONE, {"voided": 2}, {"published-count"}),
-        (ONE, {"count": 8}, {"published-count", "published-total"}),
+        (ONE, {"count": CROWD + 8}, {"published-count", "published-total"}),
         (ONE, {"state": "collecting"}, {"published-state"}),
         (ONE, {"required": 5}, {"published-threshold"}),
         (ONE, {"required": None}, {"published-threshold"}),
         (ONE, {"reached_at": 18}, {"published-threshold"}),
-        (ONE, {"by_region": {"10": 3, "71": 1, "75": 1, "unknown": 2}}, {"published-region"}),
+        (ONE, {"by_region": {"10": 3, "71": 1, "75": 1, "unknown": CROWD + 2}}, {"published-region"}),
         (ONE, {"by_region": {"10": 2, "71": 1, "75": 1}}, {"published-region", "published-total"}),
-        (ONE, {"by_region": {"10": 2, "71": 1, "75": 1, "99": 3}}, {"published-region"}),
+        (ONE, {"by_region": {"10": 2, "71": 1, "75": 1, "99": CROWD + 3}}, {"published-region"}),
         (TWO, {"required": 6}, {"published-threshold"}),
         (TWO, {"state": "collecting"}, {"published-state"}),
         (TWO, {"count": 0}, {"published-count", "published-total"}),
@@ -56,15 +58,16 @@ def test_a_wrong_count_in_the_list_alone_is_found(usual, tmp_path):
 
 def test_numbers_are_compared_at_the_position_they_stand_at(usual, tmp_path):
     answers = published(usual)
-    earlier = {"as_of": 13, "state": "collecting", "count": 4, "signed": 4, "withdrawn": 0, "voided": 0}
-    earlier |= {"reached_at": None, "by_region": {"71": 2, "75": 1, "unknown": 1}}
+    earlier = {"as_of": CROWD + 13, "state": "collecting", "withdrawn": 0, "voided": 0}
+    earlier |= {"count": CROWD + 4, "signed": CROWD + 4, "reached_at": None}
+    earlier |= {"by_region": {"71": 2, "75": 1, "unknown": CROWD + 1}}
     answers[ONE] = answers[ONE] | earlier
     assert audit_with(usual, tmp_path, answers) == set()
 
 
 def test_a_threshold_reached_before_it_is_announced_may_be_published_as_not_yet_reached(usual, tmp_path):
     answers = published(usual)
-    earlier = {"as_of": 20, "state": "collecting", "count": 7}
+    earlier = {"as_of": CROWD + 20, "state": "collecting", "count": CROWD + 7}
     answers[ONE] = answers[ONE] | earlier | {"reached_at": None}
     assert audit_with(usual, tmp_path, answers) == set()
 
@@ -72,7 +75,7 @@ def test_a_threshold_reached_before_it_is_announced_may_be_published_as_not_yet_
 def test_a_published_petition_left_out_of_the_list_is_found(usual, tmp_path):
     answers = published(usual)
     answers["/v1/petitions"]["items"] = []
-    assert audit_with(usual, tmp_path, answers) == {("published-list", 11)}
+    assert audit_with(usual, tmp_path, answers) == {("published-list", CROWD + 11)}
 
 
 def test_a_petition_that_the_log_does_not_know_is_found(usual, tmp_path):
@@ -96,21 +99,23 @@ def test_a_signature_that_was_not_allowed_is_not_counted(usual, tmp_path):
     usual.sign(1, 9, "10")
     answers = published(usual)
     answers[ONE] = answers[ONE] | {
-        "count": 8,
-        "signed": 10,
-        "by_region": {"10": 3, "71": 1, "75": 1, "unknown": 3},
+        "count": CROWD + 8,
+        "signed": CROWD + 10,
+        "by_region": {"10": 3, "71": 1, "75": 1, "unknown": CROWD + 3},
     }
     rules = {rule for rule, _ in audit_with(usual, tmp_path, answers)}
     assert {"signature-once", "stream-order", "published-count", "published-region"} >= rules
     assert {"signature-once", "published-count"} <= rules
 
 
-@pytest.mark.parametrize(("reached_at", "rules"), [(11, set()), (10, {"published-threshold"})])
+@pytest.mark.parametrize(
+    ("reached_at", "rules"), [(PUBLISHED, set()), (PUBLISHED - 1, {"published-threshold"})]
+)
 def test_a_threshold_reached_before_publication_counts_from_the_publication(tmp_path, reached_at, rules):
     builder = LogBuilder().begin().collecting(1, required=2)
-    builder.support(1, 11, required=2)
+    builder.support(1, PUBLISHED, required=2)
     as_of = builder.size - 1
-    numbers = {"id": petition_id(1), "state": "supported", "count": 2, "required": 2}
+    numbers = {"id": petition_id(1), "state": "supported"} | dict.fromkeys(("count", "required"), CROWD + 2)
     answers = {
         "/v1/petitions": {"items": [numbers], "next": None, "as_of": as_of},
         ONE: numbers | {"as_of": as_of, "reached_at": reached_at},
