@@ -122,7 +122,7 @@ class Committer:
             self._looked |= {one.name: now for one in found if one not in moved}
             return [done for one in moved if (done := await self._declare(one)) is not None]
         finally:
-            await asyncio.to_thread(connection.close)
+            await asyncio.to_thread(_give_back, connection)
 
     def _is_due(self, name: str, before: _Before) -> bool:
         last = before.last.get(name)
@@ -204,6 +204,12 @@ def _lock(connection: Connection[Any], *, wait: bool) -> bool:
         return True
     row = connection.execute("SELECT pg_try_advisory_lock(%s, 0)", [LOCK]).fetchone()
     return row is not None and bool(row[0])
+
+
+def _give_back(connection: Connection[Any]) -> None:
+    """At once: after a mere close, the server lets go of the lock a moment later."""
+    with connection, contextlib.suppress(psycopg.Error):
+        connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 def _entry(connection: Connection[Any], query: str, parameters: list[Any]) -> Event | None:

@@ -219,7 +219,7 @@ def test_a_digest_does_not_depend_on_the_settings_of_the_session(history):
     separator = "&" if "?" in history.url else "?"
     strange = f"{history.url}{separator}options={options.replace(' ', '%20').replace('=', '%3D')}"
     with connect(strange, application_name="tests", autocommit=True) as connection:
-        connection.execute("SET TimeZone = 'Asia/Almaty'")
+        connection.execute("SET TimeZone = 'Asia/Almaty'; SET DateStyle = 'German, DMY'")
         assert connection.execute("SHOW DateStyle").fetchone() == ("German, DMY",)
         connection.execute("SET client_encoding = 'WIN1251'")
         assert {p.name: digest(connection, p).sha256 for p in ALL} == expected
