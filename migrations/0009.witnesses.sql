@@ -49,7 +49,8 @@ CREATE INDEX cosigned_by_time ON service.cosigned (at);
 -- Since when entries wait for a quorum; one row.
 CREATE TABLE service.witnessing (
     only_row      boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    behind_since  timestamptz
+    behind_since  timestamptz,
+    policy        text        COLLATE "C"                           -- SHA-256 of the policy that cosigned follows
 );
 INSERT INTO service.witnessing DEFAULT VALUES;
 

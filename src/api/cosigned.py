@@ -82,7 +82,9 @@ async def halt(
     """Keep the alarm, and let nobody sign anything more, in one transaction."""
     async with connection.transaction():
         await connection.execute(
-            "INSERT INTO service.alarms (at, kind, said, evidence) VALUES (%s, %s, %s, %s)",
-            [now, kind, said, list(evidence)],
+            "INSERT INTO service.alarms (at, kind, said, evidence)"
+            " SELECT %(at)s, %(kind)s, %(said)s, %(notes)s"
+            " WHERE NOT EXISTS (SELECT FROM service.alarms WHERE evidence = %(notes)s::bytea[])",
+            {"at": now, "kind": kind, "said": said, "notes": list(evidence)},
         )
         await connection.execute("UPDATE ledger.head SET halted = %s WHERE halted IS NULL", [said[:500]])

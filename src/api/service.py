@@ -95,7 +95,7 @@ class Parts:
             return nullcontext()
         return Collector(
             self.url,
-            self.keys.log.verifier,
+            self.keys.log_keys,
             self.policy,
             countersign=ledger.countersigned,
             interval=self.settings.witness_seconds,

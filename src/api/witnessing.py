@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,13 +34,13 @@ from ledger.errors import FatalError
 from ledger.store.append import StoreUnavailableError
 from ledger.store.database import DatabaseUnavailableError, conninfo
 from ledger.store.reader import LogReader
-from ledger.tlog.checkpoint import open_checkpoint
+from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from ledger.tlog.encoding import from_decimal
 from ledger.tlog.errors import TlogError
 from ledger.tlog.merkle import frontier_at
 from ledger.tlog.note import MAX_NOTE_BYTES, Signature, SignedNote, VerifierKey
 from ledger.tlog.policy import Policy, PolicyError
-from ledger.tlog.witness import AddCheckpoint
+from ledger.tlog.witness import AddCheckpoint, origin_hash
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,12 @@ REFRESH_SECONDS = 3600.0
 """A log that does not grow is cosigned again after this, so that everybody sees that its witnesses live."""
 BACKOFF_SECONDS = (1.0, 300.0)
 POLL_SECONDS = 1.0
+PAUSE_SECONDS = 0.05
+"""Between two looks at which checkpoint is the newest."""
+WHOLE_SECONDS = 30.0
+"""For a whole answer of a witness."""
+START_SECONDS = 10.0
+"""The same, before the service starts."""
 AHEAD_SECONDS = 300
 """How far the clock of a witness may be ahead of ours."""
 LOCK = 731_005
@@ -76,12 +82,23 @@ class Contradiction(NamedTuple):
     note: bytes
 
 
-def contradiction(note: bytes, log_key: VerifierKey, reader: LogReader) -> Contradiction | None:
+def signed_by_log(note: bytes, log_keys: Sequence[VerifierKey]) -> Checkpoint:
+    """A checkpoint that one of the log's keys signed. Raises :class:`TlogError` for any other.
+
+    One is enough: whoever submits checkpoints to a witness may leave out the lines of the others.
+    """
+    for key in log_keys[:-1]:
+        with contextlib.suppress(TlogError):
+            return open_checkpoint(note, key).checkpoint
+    return open_checkpoint(note, log_keys[-1]).checkpoint
+
+
+def contradiction(note: bytes, log_keys: Sequence[VerifierKey], reader: LogReader) -> Contradiction | None:
     """What a remembered checkpoint proves against this database, if anything.
 
     Raises :class:`TlogError` for one that this log did not sign: it proves nothing.
     """
-    remembered = open_checkpoint(note, log_key).checkpoint
+    remembered = signed_by_log(note, log_keys)
     size = reader.size()  # read after the note came: whatever was signed before is in the database by now
     if remembered.size > size:
         return Contradiction(
@@ -114,6 +131,8 @@ def load_policy(path: Path, log_key: VerifierKey) -> Policy | None:
     policy = Policy.parse(data)
     if policy.logs and log_key not in {one.vkey for one in policy.logs}:
         raise PolicyError(f"The policy {path} names other logs than this one, whose key is {log_key}.")
+    if policy.satisfied_by(()):
+        raise PolicyError(f"The policy {path} asks for no cosignature: name a quorum, or remove the file.")
     return policy
 
 
@@ -124,7 +143,7 @@ class _Witness:
     url: str
     keys: tuple[VerifierKey, ...]
     size: int = 0
-    """That it remembers, as far as we know."""
+    """That it cosigned last: never what it merely claims."""
     asked: int = -1
     """Size that it cosigned last."""
     asked_at: float = 0.0
@@ -136,6 +155,8 @@ class _Target(NamedTuple):
     note: SignedNote
     since: float
     """By the loop's clock."""
+    chosen: datetime
+    """When it was the newest: entries behind it are younger."""
 
 
 @dataclass
@@ -144,7 +165,8 @@ class Collector:
 
     url: str
     """Connects as the service's role."""
-    log_key: VerifierKey
+    log_keys: Sequence[VerifierKey]
+    """All keys of the log; the first one names it."""
     policy: Policy
     countersign: Callable[[bytes], bytes] = lambda note: note
     """Adds the log's further signatures to a checkpoint."""
@@ -156,9 +178,13 @@ class Collector:
     retry: tuple[float, float] = BACKOFF_SECONDS
     _target: _Target | None = field(init=False, default=None)
     _quorum: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _overtaken: bool = field(init=False, default=False)
+    """Somebody else showed a witness a newer checkpoint than the target."""
+    _look: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _moved: asyncio.Condition = field(init=False, default_factory=asyncio.Condition)
     _warned: bool = field(init=False, default=False)
     _behind_since: datetime | None = field(init=False, default=None)
+    _cosigned: int | None = field(init=False, default=None)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -196,7 +222,7 @@ class Collector:
                 kwargs={"autocommit": True},
                 open=False,
             )
-            async with pool, httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False) as client:
+            async with pool, httpx.AsyncClient(timeout=TIMEOUT, headers=_PLAIN) as client:
                 yield pool, reader, client
         finally:
             await asyncio.to_thread(reader.close)
@@ -206,6 +232,7 @@ class Collector:
         async with pool.connection() as holding:
             while not await _locked(holding):  # noqa: ASYNC110 - another process collects
                 await asyncio.sleep(self.interval)
+            await self._heed_policy(holding)
             witnesses = await self._read_witnesses(holding)
             halted = asyncio.Event()
             async with asyncio.TaskGroup() as group:
@@ -231,6 +258,26 @@ class Collector:
         sizes: dict[str, int] = dict(await cursor.fetchall())
         return [_Witness(url, tuple(keys), sizes.get(url, 0)) for url, keys in by_url.items()]
 
+    async def _heed_policy(self, connection: AsyncConnection[Any]) -> None:
+        """Where the policy is another than before, forget what has no quorum by it."""
+        policy = hashlib.sha256(self.policy.to_bytes()).hexdigest()
+        cursor = connection.cursor(binary=True, row_factory=tuple_row)
+        await cursor.execute("SELECT policy FROM service.witnessing WHERE policy = %s", [policy])
+        if await cursor.fetchone() is not None:
+            return
+        keys = {(one.vkey.name, one.vkey.key_id): one.vkey for one in self.policy.witnesses}
+        await cursor.execute("SELECT size, note FROM service.cosigned")
+        without = []
+        for size, note in await cursor.fetchall():
+            lines = SignedNote.parse(bytes(note)).signatures  # each was verified when it was kept
+            signed = {keys[line.name, line.key_id] for line in lines if (line.name, line.key_id) in keys}
+            if not self.policy.satisfied_by(signed):
+                without.append(size)
+        async with connection.transaction():
+            await connection.execute("DELETE FROM service.cosigned WHERE size = ANY(%s)", [without])
+            await connection.execute("DELETE FROM service.cosignatures")
+            await connection.execute("UPDATE service.witnessing SET policy = %s", [policy])
+
     # --- which checkpoint ------------------------------------------------------------------------
 
     async def _aim(self, pool: _Pool) -> None:
@@ -240,9 +287,9 @@ class Collector:
                 await self._choose(connection)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
-                    await self._quorum.wait()
-            if self._quorum.is_set():
-                await asyncio.sleep(self.interval)
+                    await self._look.wait()
+            self._look.clear()
+            await asyncio.sleep(self.interval if self._quorum.is_set() else PAUSE_SECONDS)
 
     async def _choose(self, connection: AsyncConnection[Any]) -> None:
         cursor = connection.cursor(binary=True, row_factory=tuple_row)
@@ -255,7 +302,7 @@ class Collector:
         if row is None:
             return
         size, note, cosigned, cosigned_at = row
-        await self._watch(connection, behind=cosigned is None or cosigned < size)
+        await self._watch(connection, size, cosigned)
         now = asyncio.get_running_loop().time()
         target = self._target
         if target is not None:
@@ -263,33 +310,41 @@ class Collector:
                 fresh = cosigned_at is not None and self.clock() - cosigned_at.timestamp() < REFRESH_SECONDS
                 if size == target.size and fresh:
                     return
-            elif now - target.since < TARGET_SECONDS or size == target.size:
+            elif size == target.size or not (self._overtaken or now - target.since >= TARGET_SECONDS):
                 return
+            if size == target.size:  # the witnesses are to say once more that they live
+                await connection.execute("DELETE FROM service.cosignatures WHERE size = %s", [size])
         signed = await asyncio.to_thread(self.countersign, bytes(note))
         async with self._moved:
-            self._target = _Target(size, SignedNote.parse(signed), now)
+            self._target = _Target(size, SignedNote.parse(signed), now, self._now())
+            self._overtaken = False
             self._quorum.clear()
             self._moved.notify_all()
 
-    async def _watch(self, connection: AsyncConnection[Any], *, behind: bool) -> None:
+    async def _watch(self, connection: AsyncConnection[Any], size: int, cosigned: int | None) -> None:
         """Remember since when entries wait for a quorum, and warn once they wait too long."""
-        now = datetime.fromtimestamp(self.clock(), UTC)
-        if not behind:
-            if self._warned:
-                log.warning("the quorum of witnesses is there again")
-            if self._behind_since is not None or self._target is None:
-                await connection.execute("UPDATE service.witnessing SET behind_since = NULL")
-            self._behind_since, self._warned = None, False
-            return
-        if self._behind_since is None:
-            self._behind_since = now
-            await connection.execute("UPDATE service.witnessing SET behind_since = %s", [now])
-        elif not self._warned and (now - self._behind_since).total_seconds() >= self.late:
+        since = self._behind_since
+        if cosigned is not None and cosigned >= size:
+            since = None
+        elif since is None:
+            since = self._now()
+        elif cosigned != self._cosigned and self._target is not None:
+            since = self._target.chosen  # what waits now came after that one
+        if since != self._behind_since or self._target is None:
+            await connection.execute("UPDATE service.witnessing SET behind_since = %s", [since])
+        if self._warned and (since is None or cosigned != self._cosigned):
+            log.warning("the quorum of witnesses is there again")
+            self._warned = False
+        self._behind_since, self._cosigned = since, cosigned
+        if since is not None and not self._warned and (self._now() - since).total_seconds() >= self.late:
             self._warned = True
             log.error(
                 "the quorum of witnesses is late: entries wait for it since %s. See `aiqyn log status`.",
-                self._behind_since.isoformat(timespec="seconds"),
+                since.isoformat(timespec="seconds"),
             )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
 
     # --- one witness -----------------------------------------------------------------------------
 
@@ -306,8 +361,13 @@ class Collector:
             target = await self._next_target(witness)
             try:
                 found = await self._ask(witness, target, pool, reader, client)
-            except (_WitnessError, httpx.HTTPError, TlogError) as error:
-                await self._failed(witness, pool, str(error) or type(error).__name__)
+            except (psycopg.Error, DatabaseUnavailableError, StoreUnavailableError):
+                raise
+            except Exception as error:
+                # Whatever one witness sends must not reach the others.
+                known = isinstance(error, _WitnessError | httpx.HTTPError | TlogError | TimeoutError)
+                said = str(error) if known else ""
+                await self._failed(witness, pool, said or type(error).__name__)
                 continue
             if found is not None:
                 await self._halt(witness, found, pool)
@@ -330,60 +390,76 @@ class Collector:
         self, witness: _Witness, target: _Target, pool: _Pool, reader: LogReader, client: httpx.AsyncClient
     ) -> Contradiction | None:
         """One cosignature; or what the witness proves instead. Raises what it did wrong."""
-        for _ in range(2):
-            if witness.size > target.size:
-                return await self._remembered(witness, reader, client, f"remembers {witness.size} entries")
+        old = witness.size
+        for _ in range(3):
+            if old > target.size:
+                break
             proof: Sequence[bytes] = ()
-            if 0 < witness.size < target.size:
-                proof = await asyncio.to_thread(reader.consistency, witness.size, target.size)
-            body = AddCheckpoint(witness.size, tuple(proof), target.note.to_bytes()).to_bytes()
+            if 0 < old < target.size:
+                proof = await asyncio.to_thread(reader.consistency, old, target.size)
+            body = AddCheckpoint(old, tuple(proof), target.note.to_bytes()).to_bytes()
             status, answer = await _fetch(client, "POST", f"{witness.url}/add-checkpoint", body)
             match status:
                 case 200:
-                    await self._keep(witness, target, answer, pool)
+                    lines = [Signature.parse(line) for line in answer.decode("utf-8").splitlines() if line]
+                    await self._keep(witness, target.size, target.note, lines, pool)
+                    witness.asked, witness.asked_at = target.size, target.since
                     return None
                 case 409:
                     size = _size(answer)
-                    if size == witness.size:
+                    if size == old:
                         raise _WitnessError(f"says that it remembers {size} entries, and refuses to go on")
-                    witness.size = size
+                    old = size
                 case 422:
-                    return await self._remembered(witness, reader, client, "refuses the consistency proof")
+                    what = "refuses the consistency proof"
+                    return await self._remembered(witness, target, pool, reader, client, what)
                 case _:
                     said = answer[:200].decode("utf-8", "replace").strip()
                     raise _WitnessError(f"answers {status} {said!r}")
-        if witness.size > target.size:
-            return await self._remembered(witness, reader, client, f"remembers {witness.size} entries")
-        raise _WitnessError("names another size each time that it is asked")
+        if old <= target.size:
+            raise _WitnessError("names another size each time that it is asked")
+        what = f"remembers {old} entries"
+        return await self._remembered(witness, target, pool, reader, client, what)
 
     async def _remembered(
-        self, witness: _Witness, reader: LogReader, client: httpx.AsyncClient, what: str
-    ) -> Contradiction | None:
-        """What the checkpoint that the witness remembers proves."""
-        origin = hashlib.sha256(self.log_key.name.encode()).hexdigest()
+        self, witness: _Witness, target: _Target, pool: _Pool, reader: LogReader, client: httpx.AsyncClient,
+        what: str,
+    ) -> Contradiction | None:  # fmt: skip
+        """What the checkpoint that the witness remembers proves.
+
+        Anybody may show a witness our newest checkpoints, so it may well be ahead of the target: then its
+        cosignature is kept as if we had asked, and a newer target is chosen.
+        """
+        origin = origin_hash(self.log_keys[0].name)
         status, note = await _fetch(client, "GET", f"{witness.url}/{origin}/checkpoint")
         if status != 200:
             raise _WitnessError(f"{what}, and shows no checkpoint to prove it (status {status})")
-        found = await asyncio.to_thread(contradiction, note, self.log_key, reader)
-        if found is None:
-            size = open_checkpoint(note, self.log_key).checkpoint.size
-            if size == witness.size and self._target is not None and size > self._target.size:
-                async with self._moved:  # it is ahead of the target: it takes part in the next one
-                    witness.asked, witness.asked_at = self._target.size, self._target.since
-                return None
-            witness.size = size
+        found = await asyncio.to_thread(contradiction, note, self.log_keys, reader)
+        if found is not None:
+            return found
+        size = signed_by_log(note, self.log_keys).size
+        if size < target.size:
             raise _WitnessError(f"{what}, but the checkpoint that it shows is in the log: it is out of order")
-        return found
+        shown = SignedNote.parse(note)
+        await self._keep(witness, size, shown, shown.signatures, pool)
+        async with self._moved:
+            witness.asked, witness.asked_at = target.size, target.since
+            if size > target.size:
+                self._overtaken = True
+                self._look.set()
+        return None
 
-    async def _keep(self, witness: _Witness, target: _Target, answer: bytes, pool: _Pool) -> None:
-        lines = [Signature.parse(line) for line in answer.decode("utf-8", "strict").splitlines() if line]
+    async def _keep(
+        self, witness: _Witness, size: int, note: SignedNote, lines: Sequence[Signature], pool: _Pool
+    ) -> None:
+        """The witness's cosignatures among ``lines``, over the checkpoint of ``size`` entries in ``note``."""
         known = {(key.name, key.key_id): key for key in witness.keys}
         fresh: list[tuple[VerifierKey, Signature, datetime]] = []
         for line in dict.fromkeys(lines):
             key = known.get((line.name, line.key_id))
             if key is None:
                 continue
-            timestamp = key.verify(target.note.text, line.signature)
+            timestamp = key.verify(note.text, line.signature)
             if not timestamp or timestamp > self.clock() + AHEAD_SECONDS:
                 raise _WitnessError(f"dates its cosignature {timestamp}, which is ahead of our clock")
             fresh.append((key, line, datetime.fromtimestamp(timestamp, UTC)))
@@ -394,32 +470,36 @@ class Collector:
                 await connection.execute(
                     "INSERT INTO service.cosignatures (size, key, line, at) VALUES (%s, %s, %s, %s)"
                     " ON CONFLICT (size, key) DO UPDATE SET line = excluded.line, at = excluded.at",
-                    [target.size, str(key), str(line), at],
+                    [size, str(key), str(line), at],
                 )
-            witness.size = target.size
+            witness.size = max(witness.size, size)
             await self._note_state(connection, witness, max(at for _, _, at in fresh), None)
-            await self._settle(connection, target)
-        witness.asked, witness.asked_at = target.size, target.since
+            await self._settle(connection, size)
 
-    async def _settle(self, connection: AsyncConnection[Any], target: _Target) -> None:
+    async def _settle(self, connection: AsyncConnection[Any], size: int) -> None:
         """Keep the checkpoint with all its cosignatures once they make a quorum."""
-        cursor = connection.cursor(row_factory=tuple_row)
-        await cursor.execute("SELECT key, line FROM service.cosignatures WHERE size = %s", [target.size])
+        cursor = connection.cursor(row_factory=tuple_row, binary=True)
+        await cursor.execute("SELECT key, line FROM service.cosignatures WHERE size = %s", [size])
         lines: dict[str, str] = dict(await cursor.fetchall())
         keys = [one.vkey for one in self.policy.witnesses if str(one.vkey) in lines]
         if not self.policy.satisfied_by(keys):
             return
-        note = target.note.with_signatures(*(Signature.parse(lines[str(key)]) for key in keys))
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        await cursor.execute("SELECT note FROM ledger.checkpoints WHERE size = %s", [size])
+        row = await cursor.fetchone()
+        if row is None:
+            return  # a size that was never published: its note proves it, and the witness will be asked
+        signed = SignedNote.parse(await asyncio.to_thread(self.countersign, bytes(row[0])))
+        note = signed.with_signatures(*(Signature.parse(lines[str(key)]) for key in keys))
         await connection.execute(
             "INSERT INTO service.cosigned (size, note, at) VALUES (%s, %s, %s)"
             " ON CONFLICT (size) DO UPDATE SET note = excluded.note, at = excluded.at",
-            [target.size, note.to_bytes(), now],
+            [size, note.to_bytes(), self._now()],
         )
-        await connection.execute(_THIN, {"size": target.size, "now": now})
-        await connection.execute("DELETE FROM service.cosignatures WHERE size < %s", [target.size])
-        if self._target is target:
+        await connection.execute(_THIN, {"size": size, "now": self._now()})
+        await connection.execute("DELETE FROM service.cosignatures WHERE size < %s", [size])
+        if self._target is not None and size >= self._target.size:
             self._quorum.set()
+            self._look.set()
 
     async def _failed(self, witness: _Witness, pool: _Pool, error: str) -> None:
         witness.failures += 1
@@ -453,11 +533,11 @@ class Collector:
     async def _halt(self, witness: _Witness, found: Contradiction, pool: _Pool) -> None:
         log.critical("witness %s proves: %s Nothing more is signed.", witness.url, found.said)
         async with pool.connection() as connection:
-            now = datetime.fromtimestamp(self.clock(), UTC)
-            await halt(connection, now, found.kind, found.said, [found.note])
+            await halt(connection, self._now(), found.kind, found.said, [found.note])
 
 
 _Pool = AsyncConnectionPool[AsyncConnection[Any]]
+_PLAIN = {"Accept-Encoding": "identity"}
 _THIN = """
     DELETE FROM service.cosigned c
     WHERE c.size < %(size)s AND c.at < %(now)s - interval '1 hour' AND EXISTS (
@@ -475,14 +555,15 @@ async def _locked(connection: AsyncConnection[Any]) -> bool:
 async def _fetch(
     client: httpx.AsyncClient, method: str, url: str, body: bytes | None = None
 ) -> tuple[int, bytes]:
-    """Status and body. Raises ``httpx.HTTPError``, or :class:`_WitnessError` for an endless answer."""
-    async with client.stream(method, url, content=body) as response:
+    """Status and body. Raises ``httpx.HTTPError``, ``TimeoutError``, or :class:`_WitnessError`."""
+    async with asyncio.timeout(WHOLE_SECONDS), client.stream(method, url, content=body) as response:
         parts, length = [], 0
-        async for part in response.aiter_bytes():
+        async for part in response.aiter_raw():  # as it came: what was packed may unfold to any length
             length += len(part)
             if length > MAX_NOTE_BYTES:
                 raise _WitnessError(f"answers with more than {MAX_NOTE_BYTES} bytes")
             parts.append(part)
+    client.cookies.clear()
     return response.status_code, b"".join(parts)
 
 
@@ -496,24 +577,37 @@ def _size(answer: bytes) -> int:
 # --- before the service starts --------------------------------------------------------------------
 
 
-def ask_memories(policy: Policy, log_key: VerifierKey, reader: LogReader) -> Iterable[str]:
+def ask_memories(
+    policy: Policy, log_keys: Sequence[VerifierKey], reader: LogReader
+) -> Iterator[str | Contradiction]:
     """Ask all witnesses what they remember, before anything is signed.
 
-    Yields what each could not be asked. Raises :class:`LogContradictedError` for what one proves: a backup
-    was restored, perhaps, on a machine whose high-water mark is gone as well.
+    Yields why one could not be asked, and what one proves: a backup was restored, perhaps, on a machine
+    whose high-water mark is gone as well.
     """
-    origin = hashlib.sha256(log_key.name.encode()).hexdigest()
+    origin = origin_hash(log_keys[0].name)
     urls = dict.fromkeys(one.url.rstrip("/") for one in policy.witnesses if one.url is not None)
-    with httpx.Client(timeout=httpx.Timeout(3.0)) as client:
+    with httpx.Client(timeout=httpx.Timeout(3.0), headers=_PLAIN) as client:
         for url in urls:
             try:
-                response = client.get(f"{url}/{origin}/checkpoint")
-                if response.status_code == httpx.codes.NOT_FOUND:
+                status, note = _fetch_now(client, f"{url}/{origin}/checkpoint")
+                if status == httpx.codes.NOT_FOUND:
                     continue  # it never cosigned this log
-                response.raise_for_status()
-                found = contradiction(response.content[: MAX_NOTE_BYTES + 1], log_key, reader)
-            except (httpx.HTTPError, TlogError) as error:
-                yield f"{url} cannot be asked what it remembers: {error}"
+                found = contradiction(note, log_keys, reader)
+            except (httpx.HTTPError, httpx.InvalidURL, TlogError, _WitnessError) as error:
+                yield f"{url} cannot be asked what it remembers: {error or type(error).__name__}"
                 continue
             if found is not None:
-                raise LogContradictedError(f"{found.said} Witness: {url}.", kind=found.kind)
+                yield found
+
+
+def _fetch_now(client: httpx.Client, url: str) -> tuple[int, bytes]:
+    deadline = time.monotonic() + START_SECONDS
+    with client.stream("GET", url) as response:
+        parts, length = [], 0
+        for part in response.iter_raw():
+            length += len(part)
+            if length > MAX_NOTE_BYTES or time.monotonic() > deadline:
+                raise _WitnessError("its answer is too long, or takes too long")
+            parts.append(part)
+    return response.status_code, b"".join(parts)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 import typer
 
+from api.cosigned import halt
 from api.process import set_up_logging
 from api.service import Parts
 from api.supervisor import supervise
 from api.trust import TrustsNobody
-from api.witnessing import ask_memories
+from api.witnessing import Contradiction, LogContradictedError, ask_memories
 from ledger.config import Settings, load
 from ledger.operator import KeysError
-from ledger.store.database import open_database
+from ledger.store.database import connect_async, open_database
 from ledger.store.reader import LogReader
+from ledger.tlog.policy import Policy
 
 
 class NotInitialisedError(KeysError):
@@ -57,9 +61,7 @@ def serve(
             typer.echo(f"  key         {parts.keys.log.verifier}")
 
         if parts.policy is not None:
-            with LogReader(urls.url) as reader:
-                for unasked in ask_memories(parts.policy, parts.keys.log.verifier, reader):
-                    typer.echo(unasked, err=True)
+            _ask_witnesses(parts, parts.policy)
         supervise(settings, urls.url, ready=ready)
 
 
@@ -72,3 +74,22 @@ def _parts(settings: Settings, url: str) -> Parts:
         if reader.size() == 0:
             raise NotInitialisedError("There is no ledger in this database yet: run `aiqyn init` first.")
     return Parts.load(settings, url)
+
+
+def _ask_witnesses(parts: Parts, policy: Policy) -> None:
+    """Raises :class:`LogContradictedError` where one proves that this is not the log that was signed.
+
+    Other processes on this database stop signing as well.
+    """
+    with LogReader(parts.url) as reader:
+        for found in ask_memories(policy, parts.keys.log_keys, reader):
+            if isinstance(found, str):
+                typer.echo(found, err=True)
+                continue
+            asyncio.run(_halt(parts.url, found))
+            raise LogContradictedError(found.said, kind=found.kind)
+
+
+async def _halt(url: str, found: Contradiction) -> None:
+    async with await connect_async(url, application_name="aiqyn serve", autocommit=True) as connection:
+        await halt(connection, datetime.now(UTC), found.kind, found.said, [found.note])

@@ -15,7 +15,7 @@ from typing import Self
 from ledger.config import Settings
 from ledger.errors import AiqynError
 from ledger.keys import MalformedKeyError, SigningKey
-from ledger.tlog.note import ML_DSA_44, NoteError, SignerKey
+from ledger.tlog.note import ML_DSA_44, NoteError, SignerKey, VerifierKey
 
 _MLDSA = "log-mldsa.key"
 
@@ -43,6 +43,11 @@ class OperatorKeys:
     """32 bytes that wrap the vault's keys."""
     log_mldsa: SignerKey | None = None
     """Signs checkpoints as well (ML-DSA-44); None in a ledger that was begun without."""
+
+    @property
+    def log_keys(self) -> tuple[VerifierKey, ...]:
+        """Public halves of all keys that sign checkpoints, the first one first."""
+        return tuple(key.verifier for key in (self.log, *self.more_log_keys))
 
     @property
     def more_log_keys(self) -> tuple[SignerKey, ...]:

@@ -40,6 +40,8 @@ class PlayedWitness:
                     return 500, b"out of order\n"
                 case "endless":
                     return 200, b"x" * 2_000_000
+                case "bytes":
+                    return 200, b"\xff\n"
                 case "nonsense":
                     return 200, b"yes, of course\n"
                 case "claims-more":

@@ -153,7 +153,10 @@ def test_a_quorum_comes_and_goes_and_what_it_saw_cannot_be_taken_back(short_path
         with pytest.raises(LocalServiceError, match="rolled back"):
             service.start()
 
-        # Without its witnesses it goes on, to another history.
+        # Halted until a person lets it go on; without its witnesses it then goes on to another history.
+        with pytest.raises(LocalServiceError, match="rolled-back"):
+            service.run("log", "status")
+        service.run("log", "resume", "--yes")
         policy = made.home / "witnesses.policy"
         policy.rename(made.home / "aside")
         service.start()
