@@ -97,7 +97,7 @@ class Key:
         self.id = hashlib.sha256(self.name.encode() + b"\n" + data).digest()[:4]
         require(self.id.hex() == shown_id, f"the id of the key of {self.name} is {self.id.hex()}")
         require(self.type in (LOG, COSIGNATURE, ML_DSA_44), f"keys of type {self.type} are not known here")
-        require(len(self.public) == (1312 if self.type == ML_DSA_44 else 32), "the key has a wrong length")
+        require(len(self.public) == (1312 if self.type == ML_DSA_44 else 32), "the key's length is wrong")
 
     def verify(self, signature: bytes, checkpoint: Checkpoint) -> int | None:
         """Check a signature over a checkpoint; its time, in seconds since 1970, where it has one."""
@@ -146,10 +146,9 @@ class Checkpoint:
 
     def signed_by(self, key: Key) -> tuple[bool, int | None]:
         """Whether a key signed, and when. A wrong signature under its name is an error."""
-        for name, key_id, signature in self.signatures:
-            if (name, key_id) == (key.name, key.id):
-                return True, key.verify(signature, self)
-        return False, None
+        named = [line[2] for line in self.signatures if line[:2] == (key.name, key.id)]
+        times = [key.verify(signature, self) for signature in named]
+        return bool(times), times[0] if times else None
 
 
 def root_of(leaf: bytes, index: int, size: int, hashes: list[bytes]) -> bytes:
@@ -204,6 +203,7 @@ def read_disclosures(texts: list[str], event: dict[str, object]) -> dict[str, ob
     """What the disclosures say, once each one's hash was found in the event."""
     digests = event.get("_sd", [])
     said: dict[str, object] = {}
+    require(len(set(texts)) == len(texts), "a disclosure stands twice in the receipt")
     for text in texts:
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
         require(isinstance(digests, list) and digest in digests, "a disclosure is not the event's")
@@ -216,10 +216,10 @@ def read_disclosures(texts: list[str], event: dict[str, object]) -> dict[str, ob
 def verify(data: bytes, vkeys: list[str], quorum: int | None = None) -> list[str]:
     """What the receipt proves, line by line. Raises :class:`WrongError`."""
     file = read_json(data)
-    names = {"receipt", "event", "disclosures", "proof"}
-    personal = isinstance(file, dict) and file.get("receipt") == "aiqyn/v2"
-    if personal:  # it also holds what was disclosed to its holder alone
-        names.add("own")
+    personal = (
+        isinstance(file, dict) and file.get("receipt") == "aiqyn/v2"
+    )  # with what only its holder may see
+    names = {"receipt", "event", "disclosures", "proof"} | ({"own"} if personal else set())
     require(isinstance(file, dict) and set(file) == names, f"a receipt has exactly the names {sorted(names)}")
     require(personal or file["receipt"] == "aiqyn/v1", "only the forms aiqyn/v1 and aiqyn/v2 are known here")
     require(isinstance(file["event"], str) and isinstance(file["proof"], str), "a receipt holds texts")
@@ -247,17 +247,19 @@ def verify(data: bytes, vkeys: list[str], quorum: int | None = None) -> list[str
         f"position    {index} in the log {checkpoint.origin} of {checkpoint.size} entries",
         f"signed by   the log's key {log.id.hex()}",
     ]
-    witnesses, seen = [key for key in others if key.name != log.name], set()
+    names, keys = set(), set()  # one witness may have several keys, and is still one
     for key in others:
         signed, time = checkpoint.signed_by(key)
-        if key.name == log.name:
-            require(signed, f"the log's key {key.id.hex()} did not sign")
-        elif signed:
-            seen.add(key.public)
+        of_log = key.name == log.name
+        require(signed or not of_log, f"the log's key {key.id.hex()} did not sign")
+        require(of_log or key.type != LOG, f"the key of {key.name} is no witness's key")
         if signed:
             told.append(f"signed by   {key.name}, key {key.id.hex()}, {show_time(time)}")
-    needed = len(witnesses) if quorum is None else quorum
-    require(len(seen) >= needed, f"{len(seen)} of the given witnesses signed, {needed} are required")
+            names |= {key.name} - {log.name}
+            keys |= set() if of_log else {key.public}
+    seen = min(len(names), len(keys))
+    needed = len({key.name for key in others if key.name != log.name}) if quorum is None else quorum
+    require(seen >= needed, f"{seen} of the given witnesses signed, {needed} are required")
     return told
 
 
@@ -285,7 +287,7 @@ def main(words: list[str]) -> int:
     except OSError as error:
         print(f"{words[0]} cannot be read: {error.strerror}.")
         return 2
-    except WrongError as wrong:
+    except (WrongError, UnicodeError) as wrong:
         print(f"NOT VERIFIED: {wrong}.".encode("ascii", "backslashreplace").decode())
         return 1
     for line in told:  # what a log says must not steer the terminal

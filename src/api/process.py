@@ -77,6 +77,7 @@ def set_up_logging(settings: Settings) -> None:
     # Its lines would hold addresses and URLs.
     logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def stop_signal() -> asyncio.Event:

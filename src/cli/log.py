@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -41,9 +41,10 @@ def status(
 ) -> None:
     """Show size and checkpoint, each witness's last cosignature, and every alarm.
 
-    Exit status: 0 all is well, 1 the log is halted.
+    Exit status: 0 all is well, 1 the log is halted, or the quorum of witnesses is late.
     """
-    with closing(open_database(load().settings)) as urls, LogReader(urls.url) as reader:
+    settings = load().settings
+    with closing(open_database(settings)) as urls, LogReader(urls.url) as reader:
         size = reader.size()
         note = reader.checkpoint().decode() if size else ""
         stand = asyncio.run(_read(urls.url, size, note))
@@ -51,15 +52,21 @@ def status(
         typer.echo(msgspec.json.format(msgspec.json.encode(stand), indent=2).decode())
     else:
         _show(stand)
-    raise typer.Exit(0 if stand.witnessing.halted is None else 1)
+    state = stand.witnessing
+    late = timedelta(seconds=settings.witness_late_seconds)
+    waiting = state.behind_since is not None and datetime.now(UTC) - state.behind_since > late
+    raise typer.Exit(1 if waiting or state.halted is not None else 0)
 
 
 @log.command()
 def halt(
     reason: Annotated[str, typer.Option("--reason", help="Why; everybody can read it.", prompt=True)],
 ) -> None:
-    """Let no process append anything more, until `aiqyn log resume`."""
-    _set_halted(reason.strip()[:500])
+    """Let no process append anything more, until `aiqyn log resume`. A proof stays its reason."""
+    shown = printable(reason).strip()[:500]
+    if not shown:
+        raise typer.BadParameter("say why.", param_hint="--reason")
+    _set_halted(shown)
     typer.echo("Nothing is appended any more, by no process. `aiqyn log resume` lets it go on.")
 
 
@@ -86,7 +93,10 @@ def _set_halted(reason: str | None) -> None:
         closing(open_database(load().settings)) as urls,
         connect(urls.url, application_name="aiqyn log", autocommit=True) as connection,
     ):
-        connection.execute("UPDATE ledger.head SET halted = %s", [reason])
+        connection.execute(
+            "UPDATE ledger.head SET halted = %(why)s WHERE halted IS NULL OR %(why)s::text IS NULL",
+            {"why": reason},
+        )
 
 
 async def _read(url: str, size: int, note: str) -> _Stand:

@@ -86,7 +86,7 @@ def status(
 
 @app.command()
 def commit(names: Names = None, as_json: Json = False) -> None:
-    """Record the digests of the published tables in the ledger, now; of those that moved since the last one."""
+    """Record the digests of the published tables in the ledger, now; of those that moved since last time."""
     from api.service import Parts  # the other commands need no keys, and nothing of what serves
 
     chosen = select(published(ALL), names or [])
