@@ -182,9 +182,6 @@ def read_proof(text: str) -> tuple[int, list[bytes], Checkpoint]:
     return index, hashes, Checkpoint(note)
 
 
-# --- the event --------------------------------------------------------------------------------------
-
-
 def read_event(entry: str) -> dict[str, object]:
     """The payload of a sealed event: ``header.payload.signature~`` (an SD-JWT)."""
     require(entry.isascii() and entry.endswith("~") and entry.count(".") == 2, "this is not a sealed event")

@@ -20,7 +20,7 @@ from api.shapes import RecordedDocument, Uuid
 from ledger.application import NotFoundError
 from ledger.domain.aggregate import NotAllowedError
 from ledger.events import MAX_SAMPLE, Sha256
-from ledger.evidence import MAX_OPENED, NotInSampleError
+from ledger.evidence import MAX_OPENED, LookUndrawnError, NotInSampleError
 from ledger.keys import UnauthorisedIssuerError
 
 router = APIRouter(tags=["oversight"])
@@ -62,7 +62,8 @@ class OpenedSignature(msgspec.Struct, frozen=True):
     disclosures: tuple[str, ...]
     """Public and restricted ones (``cms``, ``iin``, ``full_name``)."""
     erased: bool
-    """What was restricted is destroyed: the person was forgotten."""
+    """Nothing restricted is left. The log has the ``disclosure.erased``, after the announcement; what was
+    erased before it is not drawn."""
 
 
 class OpenedSignatures(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ class EvidenceDocument(msgspec.Struct, frozen=True):
     """Position of the ``evidence.asked``, once the sample was drawn."""
     root: str | None = None
     signatures: int | None = None
-    """From how many signatures the sample was drawn."""
+    """From how many signatures the sample was drawn: those not erased before ``asked_at``."""
     secret: str | None = None
 
 
@@ -106,12 +107,13 @@ _ERRORS = [*READING_ERRORS, NotFoundError, NotAllowedError, UnauthorisedIssuerEr
         "Ask to see the evidence",
         """Announces that you will look at the evidence (the CMS) behind a random sample of a petition's
         signatures. Make a secret of 32 random bytes, send its hash, and keep it: the sample will follow from
-        it and from the root of the log at this announcement, so that nobody can choose it. For councils.""",
+        it and from the root of the log at this announcement, so that nobody can choose it. For councils, one
+        look at a petition after the other: draw the earlier one first.""",
         status=201,
         gives=RecordedDocument,
         example=examples.SIGNED,
         takes={"application/json": (EvidenceRequest, _ASKED)},
-        errors=_ERRORS,
+        errors=[*_ERRORS, LookUndrawnError],
         secured=True,
     ),
 )

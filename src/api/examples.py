@@ -28,7 +28,8 @@ RECEIPT = {"receipt": "aiqyn/v1", "event": ENTRY, "disclosures": [DISCLOSURE], "
 
 SUMMARY = {
     "id": PETITION, "state": "collecting", "body": BODY, "lang": "kk", "title": TITLE, "erased": None,
-    "count": 48, "needed": 50, "required": 2500, "submitted_time": TIME, "limited_until": "2026-03-18T19:00:00Z",
+    "count": 48, "needed": 50, "required": 2500, "submitted_time": TIME,
+    "limited_until": "2026-03-18T19:00:00Z",
     "published_time": TIME, "collect_until": "2026-09-02T19:00:00Z", "number": None, "outcome": None,
     "position": 1042,
 }  # fmt: skip
@@ -50,7 +51,8 @@ PETITION_DOCUMENT = _NOT_YET | {
     "text_hash": wording.text_hash(TITLE, TEXT), "title": TITLE, "text": TEXT, "author": "Айгерім Қ.",
     "submitted": _step(12), "moderate_until": "2026-03-31T19:00:00Z", "admitted": _step(13), "needed": 50,
     "limited_until": "2026-03-18T19:00:00Z", "needed_at": 64, "published": _step(65), "required": 2500,
-    "collect_until": "2026-09-02T19:00:00Z", "files": [], "erased": {}, "count": 48, "signed": 51, "withdrawn": 2,
+    "collect_until": "2026-09-02T19:00:00Z", "files": [], "erased": {}, "count": 48, "signed": 51,
+    "withdrawn": 2,
     "voided": 1, "position": 1042, "as_of": 1043, "by_region": {"71": 40, "unknown": 8},
 }  # fmt: skip
 GROWTH = {

@@ -96,8 +96,8 @@ async def read_growth(
         "List who signed",
         """First name and first letter of the surname, newest first. `next` is the `before` of the page behind
         this one; positions never change, so that paging misses nobody and shows nobody twice. A signature
-        that was withdrawn or voided stays, without its name; where a name was erased, `erased` is the position
-        of the event that says so, and the signature counts as before.""",
+        that was withdrawn or voided stays, without its name; where a name was erased, `erased` is the
+        position of the event that says so, and the signature counts as before.""",
         gives=SignaturePage,
         example=examples.SIGNATURES,
         errors=[NotFoundError, RequestError],

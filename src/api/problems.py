@@ -62,6 +62,7 @@ STATUSES: dict[str, int] = {
     "petition-closed": 409,
     "hearing-missing": 409,
     "matter-not-over": 409,
+    "look-undrawn": 409,
     "not-in-sample": 409,
     "body-unknown": 409,
     "term-passed": 409,

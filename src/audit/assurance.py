@@ -6,6 +6,7 @@ an erasure names what there is to erase, and that a sample was drawn as :mod:`le
 
 from __future__ import annotations
 
+from array import array
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class Assurance:
         self._samples: dict[str, frozenset[int]] = {}
         self._shown: set[str] = set()
         """Commitments whose secret is known to everybody."""
+        self._erased: dict[str, array[int]] = {}
+        """By petition: of each signature whose data key was destroyed, where that is said, and its position."""
 
     def root(self, position: int, root: bytes) -> None:
         """The root of the tree that ends with the ``evidence.asked`` at a position."""
@@ -53,6 +56,7 @@ class Assurance:
         if isinstance(facts, events.ProjectionCommitted):
             return _alone(event, Commitment) or _judge_commitment(position, facts)
         if isinstance(facts, events.DisclosureErased):
+            self._note_erased(position, event.stream, facts, history)
             return _alone(event, Erasure) or _judge_erasure(event, facts, history)
         if event.stream in self._unlawful:
             return None
@@ -62,6 +66,34 @@ class Assurance:
             self._evidence.forget(event.stream)
         return reason
 
+    def _note_erased(
+        self, position: int, stream: str, facts: events.DisclosureErased, history: History
+    ) -> None:
+        room, _, rest = facts.of.partition("/")
+        if room == "signature" and facts.data_key and stream.startswith(f"erasure/{facts.of}/"):
+            found = self._erased.setdefault(f"petition/{rest.partition('/')[0]}", array("Q"))
+            for signed_at in history.signed_in(facts.of):
+                found.extend((position, signed_at))
+
+    def _population(self, petition: str, as_of: int, history: History) -> list[int]:
+        """Positions of all ``petition.signed`` up to ``as_of`` that were not erased by then, in order."""
+        signed = history.signed(petition, as_of)
+        said = self._erased.get(petition)
+        if not said:
+            return signed
+        erased = {at for told, at in zip(said[::2], said[1::2], strict=True) if told <= as_of}
+        return [position for position in signed if position not in erased]
+
+    def _undrawn(self, asked: Event, of: str) -> str | None:
+        """An earlier look of the same council at the same petition."""
+        for stream in sorted(self._evidence.streams()):
+            look = self._evidence.get(stream)
+            if look is None or stream == asked.stream or look.state != "asked":
+                continue
+            if (look.by, look.of) == (asked.iss, of):
+                return stream
+        return None
+
     def _judge_look(self, position: int, event: Event, history: History) -> str | None:
         match event.facts:
             case events.EvidenceAsked() as asked:
@@ -70,6 +102,8 @@ class Assurance:
                     return f"Evidence is asked of {asked.of}, which nobody submitted."
                 if asked.commitment in self._shown:
                     return f"The secret of {event.stream} was shown before: who knows it knows the sample."
+                if (earlier := self._undrawn(event, asked.of)) is not None:
+                    return f"{event.iss} announced {earlier} before, and did not draw it."
             case events.EvidenceDrawn() as drawn:
                 return self._judge_draw(event, drawn, history)
             case events.EvidenceOpened() as opened:
@@ -87,11 +121,11 @@ class Assurance:
         self._shown.add(look.commitment)
         if drawn.root != (root := self._roots.get(asked_at, b"").hex()):
             return f"The root of the first {asked_at + 1} entries is {root}, not {drawn.root}."
-        population = len(history.signed(look.of, asked_at))
+        population = len(self._population(look.of, asked_at, history))
         if drawn.signatures != population:
             return (
-                f"Up to position {asked_at} {look.of} was signed {population} times, "
-                f"not {drawn.signatures} times."
+                f"Up to position {asked_at} {look.of} has {population} signatures that were not erased, "
+                f"not {drawn.signatures}."
             )
         return None
 
@@ -101,7 +135,7 @@ class Assurance:
         look = self._evidence.get(stream)
         if known is None and look is not None:
             drawn = look.drawn
-            signed = history.signed(look.of, drawn.asked_at)
+            signed = self._population(look.of, drawn.asked_at, history)
             chosen = draw(bytes.fromhex(drawn.secret), bytes.fromhex(drawn.root), len(signed), look.sample)
             known = self._samples[stream] = frozenset(signed[index] for index in chosen)
         return known or frozenset()
@@ -135,6 +169,7 @@ class Assurance:
             "asked_at": self._asked_at,
             "roots": [[position, root] for position, root in self._roots.items()],
             "shown": sorted(self._shown),
+            "erased": {petition: found.tolist() for petition, found in self._erased.items()},
         }
 
     def load(self, dumped: dict[str, Any]) -> None:
@@ -144,6 +179,7 @@ class Assurance:
         self._asked_at = dumped["asked_at"]
         self._roots = {position: root for position, root in dumped["roots"]}  # noqa: C416 - a list of lists
         self._shown = set(dumped["shown"])
+        self._erased = {petition: array("Q", found) for petition, found in dumped["erased"].items()}
 
 
 def _alone(event: Event, kind: type[LedgerAggregate]) -> str | None:

@@ -1,8 +1,12 @@
 """The evidence behind a random sample of a petition's signatures, checked without trusting anybody.
 
 The log is read up to the announcement, and its root recomputed; from that root and the auditor's own secret
-follows which signatures are looked at. Each one's CMS is verified against the certificate authority, over the
-very statement that the petition's text gives; and then it is said what this proves of all the others.
+follows which signatures are looked at. Each one that is shown must be the entry that the log holds at that
+position; its CMS is verified against the certificate authority, over the very statement that the petition's
+text gives; and then it is said what this proves of all the others.
+
+The server's word is taken for nothing. Erased is what the log said to be erased before the announcement: it
+is left out, and counted. Whatever else cannot be shown is wrong.
 
 What was done is kept in a folder, so that an interruption costs nothing: the secret above all.
 """
@@ -14,6 +18,7 @@ import math
 import os
 import secrets
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,15 +37,30 @@ from ledger.eds.errors import EdsError
 from ledger.eds.verify import verify
 from ledger.encoding import b64url_decode
 from ledger.errors import AiqynError
-from ledger.events import EvidenceAsked, Fact, Language, PetitionSigned, PetitionSubmitted
+from ledger.events import (
+    DisclosureErased,
+    EvidenceAsked,
+    Fact,
+    Language,
+    PetitionSigned,
+    PetitionSubmitted,
+)
 from ledger.sample import draw
 from ledger.statement import Disclosure, Event, disclosed, open_event
 from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
+from ledger.tlog.merkle import HASH_SIZE, leaf_hash
 from ledger.tlog.note import VerifierKey
 from ledger.tlog.policy import Policy
 
 CONFIDENCE = 0.95
+LIMITS = (
+    "The bound is for signatures whose evidence does not verify, among those not erased before the "
+    "announcement. Copies are not covered: a second signature of one person shows only if both are in the sample."
+)
+"""What a sample does not show."""
 _CHUNK = 50
+_NAME = 16
+"""Bytes of a hash that tells streams apart."""
 _STATE = "evidence.json"
 
 
@@ -52,7 +72,7 @@ class EvidenceRefusedError(AiqynError):
 
 
 class SampleDisputedError(AiqynError):
-    """The ledger says another root or another number of signatures than its own log gives."""
+    """The ledger says another root or number of signatures than its own log gives, or gave before."""
 
     code = "sample-disputed"
     title = "The sample does not follow from the log"
@@ -67,9 +87,34 @@ class _State(msgspec.Struct):
     secret: str
     id: str | None = None
     asked_at: int | None = None
+    note: str | None = None
+    """The checkpoint by which the log was read before the secret was shown; with it the next three."""
+    root: str | None = None
+    signatures: int | None = None
+    chosen: list[int] | None = None
+    """The positions that are looked at."""
     drawn: bool = False
     opened: dict[int, tuple[str, list[str], bool]] = {}
-    """Position → entry, disclosures, whether they were erased."""
+    """Position → entry, disclosures, whether the ledger says that they were erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """What the log says of the petition."""
+
+    note: bytes
+    """The checkpoint up to which it was read."""
+    root: bytes
+    """Over everything up to the announcement."""
+    positions: array[int]
+    """Of the signatures that the sample is drawn from."""
+    leaves: bytes
+    """Their leaf hashes, 32 bytes each, in that order."""
+    erased: int
+    """How many signatures were left out, as erased before the announcement."""
+    erased_later: dict[str, int]
+    """Stream of a signature → position of the erasure that came after the announcement."""
+    submitted: Event
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -77,7 +122,7 @@ class Checked(msgspec.Struct, frozen=True):
 
     position: int
     verdict: str
-    """``genuine``, ``erased``, or ``wrong``."""
+    """``genuine`` or ``wrong``."""
     reason: str | None = None
 
 
@@ -90,14 +135,17 @@ class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: int
     root: str
     signatures: int
-    """From how many the sample was drawn."""
+    """From how many the sample was drawn: those not erased before the announcement."""
     checked: list[Checked]
     genuine: int
     erased: int
+    """Signatures that the log said to be erased before the announcement: nothing is known of them."""
     wrong: int
     confidence: float
     at_most: float | None
-    """With that confidence fewer than this part of all are not genuine; None if nothing was seen."""
+    """With that confidence the evidence of fewer than this part of ``signatures`` does not verify; None if
+    nothing was seen."""
+    limits: str = LIMITS
 
     @property
     def exit_code(self) -> int:
@@ -179,17 +227,21 @@ class Look:
                 state.id = str(recorded["stream"]).removeprefix("evidence/")
                 state.asked_at = int(recorded["position"])
                 self._save(state)
-            root, positions, submitted = self._read_log(source, state.asked_at, commitment)
-            chosen = [
-                positions[index]
-                for index in draw(bytes.fromhex(state.secret), root, len(positions), state.sample)
-            ]
+            log = self._read_log(source, state, commitment)
+            secret = bytes.fromhex(state.secret)
+            numbers = draw(secret, log.root, len(log.positions), state.sample)
+            chosen = [log.positions[number] for number in numbers]
+            self._keep(state, log, chosen)
             if not state.drawn:
-                self._draw(client, state, root, len(positions))
+                self._draw(client, state, log.root, len(log.positions))
             self._open(client, state, chosen)
-            statements = self._statements(client, submitted)
-            checked = [self._check(position, state, statements) for position in chosen]
-            return self._report(state, root, len(positions), checked)
+            statements = self._statements(client, log.submitted)
+            leaves = [log.leaves[n * HASH_SIZE : (n + 1) * HASH_SIZE] for n in numbers]
+            checked = [
+                self._check(position, leaf, state, statements, log.erased_later)
+                for position, leaf in zip(chosen, leaves, strict=True)
+            ]
+            return self._report(state, log, checked)
         finally:
             client.close()
             source.close()
@@ -224,6 +276,20 @@ class Look:
             os.fsync(file.fileno())
         fresh.replace(path)
 
+    def _keep(self, state: _State, log: _Log, chosen: list[int]) -> None:
+        """What the log gave before the secret was shown it must give ever after."""
+        now = (log.root.hex(), len(log.positions), chosen)
+        if state.note is None:
+            state.note = log.note.decode("utf-8")
+            state.root, state.signatures, state.chosen = now
+            self._save(state)
+        elif (state.root, state.signatures, state.chosen) != now:
+            raise SampleDisputedError(
+                f"The log gave the root {state.root} over {state.signatures} signatures before the secret "
+                f"was shown, and gives {now[0]} over {now[1]} now. Keep {self.folder}: the checkpoint in it "
+                "is signed by the log."
+            )
+
     # --- the ledger --------------------------------------------------------------------------------
 
     def _post(
@@ -243,52 +309,100 @@ class Look:
             raise EvidenceRefusedError(f"{path} answers no object.")
         return document
 
-    def _read_log(self, source: HttpSource, asked_at: int, commitment: str) -> tuple[bytes, list[int], Event]:
-        """Root over everything up to the announcement, the petition's signatures in it, and its beginning.
+    def _read_log(self, source: HttpSource, state: _State, commitment: str) -> _Log:
+        """The petition's signatures up to the announcement, and the root over everything up to there.
 
         Everything is read up to a checkpoint that the log signed, and a quorum cosigned: so it is their log
-        that the root belongs to.
+        that the root belongs to. It must go on from the checkpoint by which it was read before.
         """
-        checkpoint = self._checkpoint(source, asked_at + 1)
+        asked_at = state.asked_at
+        if asked_at is None:
+            raise ValueError("nothing was announced")
+        before = None
+        if state.note is not None:
+            before = open_checkpoint(state.note.encode("utf-8"), self.log_key).checkpoint
+        note, checkpoint = self._checkpoint(source, max(asked_at + 1, before.size if before else 0))
         tree = Tree()
-        root = b""
-        positions: list[int] = []
+        root = root_before = b""
+        positions, leaves, names = array("Q"), bytearray(), bytearray()
+        erased: dict[bytes, int] = {}
+        erased_later: dict[str, int] = {}
         submitted: Event | None = None
         announced: Fact | None = None
         prefix, stream = f"signature/{self.petition}/", f"petition/{self.petition}"
         for bundle in bundles(source, 0, checkpoint.size):
             if bundle.entries_fault is not None:
                 raise SourceError(f"The log cannot be read: {bundle.entries_fault[1]}")
-            cut = min(max(asked_at + 1 - bundle.first, 0), len(bundle.leaves))
-            tree.extend(bundle.leaves[:cut])
-            if tree.size == asked_at + 1 and not root:
-                root = tree.root()
-            tree.extend(bundle.leaves[cut:])
+            hashes, done = bundle.leaves, 0
+            for size in sorted({asked_at + 1, before.size if before else 0, bundle.first + len(hashes)}):
+                upto = size - bundle.first
+                if done < upto <= len(hashes):
+                    tree.extend(hashes[done:upto])
+                    done = upto
+                    if size == asked_at + 1:
+                        root = tree.root()
+                    if before is not None and size == before.size:
+                        root_before = tree.root()
             for position, opened in enumerate(bundle.entries, bundle.first):
                 event = opened.event
                 if isinstance(event, AiqynError):
                     raise SampleDisputedError(f"Entry {position} cannot be read: {event}")
+                facts = event.facts
+                if isinstance(facts, DisclosureErased):
+                    if not (facts.data_key and facts.of.startswith(prefix)):
+                        continue
+                    if not event.stream.startswith(f"erasure/{facts.of}/"):
+                        continue
+                    if position <= asked_at:
+                        erased[_name(facts.of)] = position
+                    else:
+                        erased_later[facts.of] = position
                 if position > asked_at:
-                    break
-                if event.stream.startswith(prefix) and isinstance(event.facts, PetitionSigned):
+                    continue
+                if event.stream.startswith(prefix) and isinstance(facts, PetitionSigned):
                     positions.append(position)
+                    leaves += hashes[position - bundle.first]
+                    names += _name(event.stream)
                 elif event.stream == stream and isinstance(event.facts, PetitionSubmitted):
                     submitted = event
                 elif position == asked_at:
-                    announced = event.facts
+                    announced = facts
             self.progress("reading the log", tree.size, checkpoint.size)
         if tree.root() != checkpoint.root:
             raise SampleDisputedError(
                 "The log's entries do not make the root that was signed: audit it first."
             )
-        if not isinstance(announced, EvidenceAsked) or announced.commitment != commitment:
+        if before is not None and root_before != before.root:
+            raise SampleDisputedError(
+                f"The log was signed with another root over its first {before.size} entries when it was read "
+                f"before: it was forked. Keep {self.folder}, which holds that checkpoint."
+            )
+        asked = EvidenceAsked(of=stream, sample=state.sample, commitment=commitment)
+        if announced != asked:
             raise SampleDisputedError(f"Entry {asked_at} of the log is not what this auditor announced.")
         if submitted is None:
             raise SampleDisputedError(f"The log up to {asked_at} has no petition {self.petition}.")
-        return root, positions, submitted
+        kept = (
+            [
+                number
+                for number, position in enumerate(positions)
+                if erased.get(bytes(names[number * _NAME : (number + 1) * _NAME]), -1) < position
+            ]
+            if erased
+            else range(len(positions))
+        )
+        return _Log(
+            note,
+            root,
+            array("Q", (positions[number] for number in kept)),
+            b"".join(leaves[number * HASH_SIZE : (number + 1) * HASH_SIZE] for number in kept),
+            len(positions) - len(kept),
+            erased_later,
+            submitted,
+        )
 
-    def _checkpoint(self, source: HttpSource, size: int) -> Checkpoint:
-        """One that covers ``size`` entries, waited for while the witnesses cosign."""
+    def _checkpoint(self, source: HttpSource, size: int) -> tuple[bytes, Checkpoint]:
+        """A note, and its checkpoint of ``size`` entries or more, waited for while the witnesses cosign."""
         deadline = time.monotonic() + self.patience
         while True:
             try:
@@ -298,8 +412,8 @@ class Look:
                 else:
                     found = open_checkpoint(note, self.log_key).checkpoint
                 if found.size >= size:
-                    return found
-                why = f"the newest checkpoint has {found.size} entries, the announcement needs {size}"
+                    return note, found
+                why = f"the newest checkpoint has {found.size} entries, {size} are needed"
             except NotServedError as missing:
                 why = str(missing)
             if time.monotonic() >= deadline:
@@ -328,10 +442,16 @@ class Look:
         for start in range(0, len(missing), _CHUNK):
             wanted = missing[start : start + _CHUNK]
             answer = self._post(client, f"/v1/evidence/{state.id}/openings", {"positions": wanted})
-            for item in answer.get("items", []):
-                state.opened[int(item["position"])] = (
-                    str(item["entry"]), [str(one) for one in item["disclosures"]], bool(item["erased"]),
-                )  # fmt: skip
+            try:
+                shown = {
+                    int(item["position"]): (
+                        str(item["entry"]), [str(one) for one in item["disclosures"]], bool(item["erased"]),
+                    )
+                    for item in answer["items"]
+                }  # fmt: skip
+            except (KeyError, TypeError, ValueError) as error:
+                raise EvidenceRefusedError(f"The openings cannot be read: {error!r}.") from error
+            state.opened |= {position: shown[position] for position in wanted if position in shown}
             self._save(state)
             self.progress("opening", len(chosen) - len(missing) + start + len(wanted), len(chosen))
 
@@ -352,14 +472,22 @@ class Look:
 
     # --- the verdict -------------------------------------------------------------------------------
 
-    def _check(self, position: int, state: _State, statements: dict[str, bytes]) -> Checked:
+    def _check(
+        self,
+        position: int,
+        leaf: bytes,
+        state: _State,
+        statements: dict[str, bytes],
+        erased_later: dict[str, int],
+    ) -> Checked:
         if position not in state.opened:
             return Checked(position, "wrong", "The ledger did not open it.")
-        entry, encoded, erased = state.opened[position]
+        entry, encoded, claimed = state.opened[position]
         try:
-            event = open_event(entry.encode("ascii"))
-            if erased:
-                return Checked(position, "erased", None)
+            raw = entry.encode("ascii")
+            if leaf_hash(raw) != leaf:
+                return Checked(position, "wrong", "The ledger shows another entry than its log holds there.")
+            event = open_event(raw)
             disclosures = tuple(Disclosure.parse(one) for one in encoded)
             event.check_disclosures(disclosures, complete=False)
             values = disclosed(disclosures)
@@ -368,7 +496,7 @@ class Look:
             ):
                 return Checked(position, "wrong", "It is no signature of this petition.")
             if not {"cms", "iin", "full_name"} <= values.keys():
-                return Checked(position, "wrong", "The ledger shows no CMS for it.")
+                return Checked(position, "wrong", _missing(erased_later.get(event.stream), claimed))
             signer = verify(
                 b64url_decode(str(values["cms"])),
                 content=statements[event.facts.lang],
@@ -384,11 +512,10 @@ class Look:
             return Checked(position, "wrong", "The public name is not that of the certificate.")
         return Checked(position, "genuine")
 
-    def _report(self, state: _State, root: bytes, signatures: int, checked: list[Checked]) -> EvidenceReport:
+    def _report(self, state: _State, log: _Log, checked: list[Checked]) -> EvidenceReport:
         checked = _without_twins(checked, state)
-        counts = {
-            word: sum(one.verdict == word for one in checked) for word in ("genuine", "erased", "wrong")
-        }
+        counts = {word: sum(one.verdict == word for one in checked) for word in ("genuine", "wrong")}
+        signatures = len(log.positions)
         seen = counts["genuine"] + counts["wrong"]
         everything = seen == signatures
         bound = None
@@ -400,13 +527,29 @@ class Look:
             petition=self.petition,
             evidence=f"evidence/{state.id}",
             asked_at=state.asked_at or 0,
-            root=root.hex(),
+            root=log.root.hex(),
             signatures=signatures,
+            erased=log.erased,
             checked=checked,
             confidence=1.0 if everything else CONFIDENCE,
             at_most=bound,
-            **counts,
+            genuine=counts["genuine"],
+            wrong=counts["wrong"],
         )
+
+
+def _name(stream: str) -> bytes:
+    """A stream's name, so short that a million of them fit."""
+    return hashlib.sha256(stream.encode("utf-8")).digest()[:_NAME]
+
+
+def _missing(erased_at: int | None, claimed: bool) -> str:
+    """Why there is no CMS, as far as the log says so."""
+    if erased_at is not None:
+        return f"It was erased after it was drawn: entry {erased_at} says so."
+    if claimed:
+        return "The ledger says that it was erased, but its log does not."
+    return "The ledger shows no CMS for it."
 
 
 def _without_twins(checked: list[Checked], state: _State) -> list[Checked]:

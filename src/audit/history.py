@@ -116,8 +116,13 @@ class Petition:
     changes: bytearray = field(default_factory=bytearray)
     """Kind and region of each, as :mod:`audit.checking` packs them."""
 
-    def change(self, position: int, change: int, iat: int) -> int:
-        """One signature more or less; the number of this change."""
+    given: dict[int, int] = field(default_factory=dict)
+    """Number of a change that removed a signature → number of the one that gave it."""
+
+    def change(self, position: int, change: int, iat: int, given: int | None = None) -> int:
+        """One signature more or less, that of change ``given``; the number of this change."""
+        if given is not None:
+            self.given[len(self.changes)] = self.given.get(given, given)
         self.count += 1 if change < _REMOVALS else -1
         self.positions.append(position)
         self.times.append(iat)
@@ -195,7 +200,8 @@ class Petition:
         """Everything, as plain data."""
         columns = {"positions": _little(self.positions), "times": _little(self.times)}
         plain = {name: getattr(self, name) for name in _PLAIN}
-        return plain | columns | {"changes": bytes(self.changes)}
+        given = [_little(array("Q", numbers)) for numbers in (self.given.keys(), self.given.values())]
+        return plain | columns | {"changes": bytes(self.changes), "given": given}
 
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> Petition:
@@ -204,6 +210,7 @@ class Petition:
         petition.states = [(position, state) for position, state in petition.states]
         petition.positions, petition.times = _array(dumped["positions"]), _array(dumped["times"])
         petition.changes = bytearray(dumped["changes"])
+        petition.given = dict(zip(*map(_array, dumped["given"]), strict=True))
         return petition
 
 
@@ -238,8 +245,8 @@ class History:
         self._irregular: dict[int, int] = {}
         """Streams of signatures in which something happened that breaks a rule, as in ``_streams``."""
         self._newest = ("", 0)
-        self._uncounted: dict[str, list[int]] = {}
-        """Positions of ``petition.signed`` that break a rule, by petition."""
+        self._uncounted: dict[str, list[tuple[int, str]]] = {}
+        """Positions and streams of ``petition.signed`` that break a rule, by petition."""
 
     def stream(self, name: str) -> tuple[int, int]:
         """Version of a stream and the ``iat`` of its last event; ``(0, 0)`` for a new one."""
@@ -272,8 +279,18 @@ class History:
         """Positions of all ``petition.signed`` of a petition up to ``as_of``, in order."""
         found = self.petitions.get(petition)
         lawful = found.signed(as_of) if found else []
-        uncounted = [position for position in self._uncounted.get(petition, ()) if position <= as_of]
+        uncounted = [position for position, _ in self._uncounted.get(petition, ()) if position <= as_of]
         return sorted(lawful + uncounted) if uncounted else lawful
+
+    def signed_in(self, stream: str) -> list[int]:
+        """Positions of the ``petition.signed`` of one stream: one, or more where a rule is broken."""
+        name = petition_of(stream)
+        found = [position for position, other in self._uncounted.get(name, ()) if other == stream]
+        number = self._signatures.get(self._key(stream))
+        if number is not None:
+            petition = self.petitions[name]
+            found.append(petition.positions[petition.given.get(number, number)])
+        return found
 
     def matter(self, stream: str) -> LedgerAggregate | None:
         """The petition or appeal that a stream belongs to; None if it is not known, or judged no more."""
@@ -304,7 +321,7 @@ class History:
             if change >> KIND == WITHDRAWN and not petition.open_at(iat):
                 return False
             change = change & ~REGION_MASK | given
-        self._signatures[key] = petition.change(position, change, iat)
+        self._signatures[key] = petition.change(position, change, iat, number)
         self.events += 1
         if iat > self.latest_iat:
             self.latest_iat = iat
@@ -336,7 +353,7 @@ class History:
     def pass_over(self, position: int, event: Event) -> None:
         """An entry that nobody answers for: not folded, but a ``petition.signed`` of the log all the same."""
         if isinstance(event.facts, PetitionSigned):
-            self._uncounted.setdefault(petition_of(event.stream), []).append(position)
+            self._uncounted.setdefault(petition_of(event.stream), []).append((position, event.stream))
 
     def _apply_to_signature(self, position: int, event: Event, kind: int, *, lawful: bool) -> None:
         key = self._key(event.stream)
@@ -347,7 +364,8 @@ class History:
                 region = REGION_INDEX[getattr(event.facts, "region", None)]
             else:
                 region = petition.changes[self._signatures[key]] & REGION_MASK
-            self._signatures[key] = petition.change(position, kind << KIND | region, event.iat)
+            number = self._signatures.get(key)
+            self._signatures[key] = petition.change(position, kind << KIND | region, event.iat, number)
         else:
             self.pass_over(position, event)
         if key in self._irregular or self.stream(event.stream) != (version, event.iat):
@@ -407,7 +425,10 @@ class History:
         self._irregular = _unpacked(dumped["irregular"])
         keys, numbers = dumped["signatures"]
         self._signatures = dict(zip(_names(keys), _array(numbers), strict=True))
-        self._uncounted = dumped["uncounted"]
+        self._uncounted = {
+            petition: [(position, stream) for position, stream in found]
+            for petition, found in dumped["uncounted"].items()
+        }
 
 
 def _little(column: array[int]) -> bytes:

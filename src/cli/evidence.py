@@ -67,6 +67,9 @@ def evidence(
     Nobody can choose the sample: it follows from a secret of yours, which you commit to first, and from the
     root of the log at that moment. Each opening becomes an entry of the ledger, for everybody to see.
 
+    What the log said to be erased before is left out; what cannot be shown for any other reason is wrong. A
+    second signature of one person shows only if both are in the sample.
+
     Exit status: 0 all that was seen is genuine, 1 something is not, 2 nothing could be seen.
     """
     place = folder or Path(f"evidence-{petition}")
@@ -97,10 +100,10 @@ def _show(report: EvidenceReport, folder: Path, console: Console) -> None:
     if report.at_most is not None and seen:
         part = f"{report.at_most:.2%}"
         verdict.append(
-            f": of all {report.signatures} signatures exactly {part} are not genuine."
+            f": the evidence of exactly {part} of the {report.signatures} signatures does not verify."
             if report.confidence == 1.0
-            else f": with {report.confidence:.0%} confidence fewer than {part} of the {report.signatures} "
-            "signatures are not genuine.",
+            else f": with {report.confidence:.0%} confidence the evidence of fewer than {part} of the "
+            f"{report.signatures} signatures does not verify.",
             "default",
         )
     table = Table.grid(padding=(0, 2))
@@ -110,10 +113,15 @@ def _show(report: EvidenceReport, folder: Path, console: Console) -> None:
     table.add_row("look", f"{report.evidence}, announced at position {report.asked_at}")
     table.add_row("root", report.root)
     if report.erased:
-        table.add_row("erased", f"{report.erased} of the sample: these people were forgotten")
+        table.add_row(
+            "erased",
+            f"{report.erased} more signatures, by entries of the log before the announcement: nothing is "
+            "known of them, and the sample was not drawn from them",
+        )
     for one in report.checked:
         if one.verdict == "wrong":
             table.add_row("✘", Text(printable(f"position {one.position}: {one.reason}"), style="red"))
+    table.add_row("limits", report.limits)
     table.add_row("kept in", f"{folder} (personal data: remove it when you are done)")
     console.print(Padding(verdict, (1, 1)))
     console.print(Padding(table, (0, 1, 1, 1)))

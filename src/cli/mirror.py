@@ -47,7 +47,7 @@ from audit.plugins import installed
 from audit.source import HttpSource, SourceError
 from audit.summary import printable
 from ledger.config import Settings, load
-from ledger.store.database import DatabaseUrls, open_database
+from ledger.store.database import DatabaseUnavailableError, DatabaseUrls, open_database
 from ledger.store.reader import LogReader, NotInLogError
 from ledger.store.scrub import pending, scrub
 from ledger.tlog.checkpoint import Checkpoint
@@ -149,6 +149,8 @@ def copy(
     except TlogError as error:
         raise typer.BadParameter(f"{error}.", param_hint="--log-key or --policy") from error
     settings = _settings(home, host=host, port=port)
+    if "AIQYN_LOG_LEVEL" not in os.environ:  # a line for each request would drown what is found
+        settings = msgspec.structs.replace(settings, log_level="warning")
     console = Console(stderr=True)
     rules, warnings = installed()
     for warning in warnings:
@@ -181,6 +183,8 @@ def copy(
                 shown.stop()
                 _alarm(console, str(error))
                 raise typer.Exit(1) from error
+            except psycopg.OperationalError as error:
+                raise DatabaseUnavailableError(f"the mirror's database went away: {error}") from error
             except (SourceError, UnverifiedError) as error:
                 shown.stop()
                 console.print(Text(printable(f"aiqyn: {error}"), style="red"), soft_wrap=True)

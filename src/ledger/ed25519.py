@@ -1,13 +1,14 @@
 """Ed25519 signatures (RFC 8032) verified as fast as this machine can. Pure.
 
-OpenSSL decides, here and wherever an entry is appended. libsodium, which verifies about twice as fast, is asked
-first, and its yes is taken: it accepts nothing that OpenSSL refuses. Its no is not, because it refuses two
-things that RFC 8032 allows and OpenSSL accepts: a small-order ``R`` and a small-order key. No signature that we
-seal has either (the first gives the private key away, under the second anybody can sign), so for honest entries
-the two agree; and whoever seals such a thing on purpose gets the same verdict from everybody.
+OpenSSL decides, here and wherever an entry is appended. libsodium, which verifies about twice as fast, is
+asked first, and its yes is taken: it accepts nothing that OpenSSL refuses. Its no is not, because it refuses
+two things that RFC 8032 allows and OpenSSL accepts: a small-order ``R`` and a small-order key. No signature
+that we seal has either (the first gives the private key away, under the second anybody can sign), so for
+honest entries the two agree; and whoever seals such a thing on purpose gets the same verdict from everybody.
 
-That libsodium accepts nothing more hangs on its comparing ``R`` itself, as OpenSSL does, and not eight times it
-("cofactored", which RFC 8032 allows as well): builds exist that do. Whether this one does is tried out below.
+That libsodium accepts nothing more hangs on its comparing ``R`` itself, as OpenSSL does, and not eight times
+it ("cofactored", which RFC 8032 allows as well): builds exist that do. Whether this one does is tried out
+below.
 """
 
 from __future__ import annotations

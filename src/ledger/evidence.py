@@ -3,15 +3,19 @@
 Nobody chooses the sample: whoever asks commits to a secret (``evidence.asked``), and what is drawn follows
 from that secret and from the root of the tree that ends with this very entry (:mod:`ledger.sample`). Each
 signature that is opened is an event, recorded before anything is shown.
+
+What the log said to be erased before the announcement is not drawn from (:meth:`LogReader.signed`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
+from weakref import WeakValueDictionary
 
 from ledger import events
 from ledger.application import DATA_KEY, Decision, Ledger, NotFoundError, Recorded
@@ -20,7 +24,7 @@ from ledger.domain.assurance import Evidence
 from ledger.domain.signature import petition_stream
 from ledger.sample import draw
 from ledger.statement import Disclosure
-from ledger.store.append import CommandId, StreamConflictError
+from ledger.store.append import CommandId, Quiet, StreamConflictError
 from ledger.tlog.merkle import frontier_at
 
 MAX_OPENED = 100
@@ -35,14 +39,21 @@ class NotInSampleError(NotAllowedError):
     title = "This signature does not belong to the sample"
 
 
+class LookUndrawnError(NotAllowedError):
+    """One look of a council at a petition after the other: nobody keeps the one that pleases."""
+
+    code = "look-undrawn"
+    title = "An earlier look was not drawn yet"
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """What the sample is drawn from, and the sample."""
 
     asked_at: int
     root: bytes = field(repr=False)
-    signatures: tuple[int, ...] = field(repr=False)
-    """Positions of all of the petition's ``petition.signed`` up to ``asked_at``, in order."""
+    signatures: array[int] = field(repr=False)
+    """Positions of the petition's ``petition.signed`` up to ``asked_at``, without those erased by then."""
 
     def sample(self, secret: bytes, size: int) -> list[int]:
         """Positions."""
@@ -77,6 +88,7 @@ class EvidenceDesk:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._drawn: dict[str, Drawn] = {}
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def load(self, id_: str) -> Evidence:
         """As its events say. Raises :class:`NotFoundError`."""
@@ -85,17 +97,44 @@ class EvidenceDesk:
     async def ask(
         self, iss: str, petition: str, sample: int, commitment: str, *, command: CommandId | None = None
     ) -> Recorded:
-        """Announce a look at ``sample`` signatures. ``commitment``: SHA-256 of the secret, hex."""
+        """Announce a look at ``sample`` signatures. ``commitment``: SHA-256 of the secret, hex.
+
+        Raises :class:`LookUndrawnError` while another look of ``iss`` at that petition was not drawn.
+        """
         stream = petition_stream(petition)
-        await self._ledger.load(stream)
+        ledger = self._ledger
+        by = ledger.issuance(iss, events.EvidenceAsked)
+        await ledger.load(stream)
         facts = events.EvidenceAsked(of=stream, sample=sample, commitment=commitment)
-        by = self._ledger.issuance(iss, events.EvidenceAsked)
-        return await self._ledger.record(f"evidence/{uuid.uuid4()}", facts, by, command=command)
+        for _ in range(_ATTEMPTS):
+            seen = await asyncio.to_thread(ledger.reader.size) - 1
+            await self._require_drawn(iss, stream)
+            quiet = Quiet("evidence/", seen)  # nobody asks between this look round and the append
+            try:
+                return await ledger.record(
+                    f"evidence/{uuid.uuid4()}", facts, by, quiet=quiet, command=command
+                )
+            except StreamConflictError:
+                continue
+        raise NotAllowedError("Several looks at the evidence are under way at once: try again.")
+
+    async def _require_drawn(self, iss: str, petition: str) -> None:
+        for position, asked in await asyncio.to_thread(self._ledger.reader.undrawn):
+            facts = asked.facts
+            if asked.iss == iss and isinstance(facts, events.EvidenceAsked) and facts.of == petition:
+                raise LookUndrawnError(
+                    f"{iss} announced {asked.stream} at position {position} and did not draw it: show its "
+                    "secret first, then ask again.",
+                    stream=asked.stream,
+                    position=position,
+                )
 
     async def draw(self, iss: str, id_: str, secret: str, *, command: CommandId | None = None) -> Recorded:
         """Show the secret (32 bytes, hex): from now on everybody knows the sample."""
         stream = evidence_stream(id_)
+        by = self._ledger.issuance(iss, events.EvidenceDrawn)
         evidence = await self.load(id_)
+        evidence.require_draw(iss, secret)
         drawn = await self._population(stream, evidence)
 
         def make(_: LedgerAggregate | None, by: Issuance) -> events.EvidenceDrawn:
@@ -106,15 +145,17 @@ class EvidenceDesk:
                 signatures=len(drawn.signatures),
             )
 
-        by = self._ledger.issuance(iss, events.EvidenceDrawn)
         return await self._ledger.record(stream, Decision(events.EvidenceDrawn, make), by, command=command)
 
     async def open(self, iss: str, id_: str, positions: Sequence[int]) -> list[Opened]:
         """Record that these signatures are opened, then show them; opened again, they are shown again.
 
-        Raises :class:`NotInSampleError`, or ``NotAllowedError`` for somebody else's look.
+        Raises :class:`NotInSampleError`, ``NotAllowedError`` for somebody else's look, or
+        ``UnauthorisedIssuerError`` where ``iss`` is no auditor any more.
         """
         stream = evidence_stream(id_)
+        await self._ledger.refresh()
+        self._ledger.issuance(iss, events.EvidenceDrawn)  # who may draw now may see
         for _ in range(_ATTEMPTS):
             evidence = await self.load(id_)
             require(evidence.state == "drawn", f"{stream} was not drawn yet: show the secret first.")
@@ -139,21 +180,24 @@ class EvidenceDesk:
         raise NotAllowedError(f"{stream} is being opened by several calls at once: let one finish.")
 
     async def _population(self, stream: str, evidence: Evidence) -> Drawn:
-        known = self._drawn.get(stream)
-        if known is None:
-            reader = self._ledger.reader
-            asked_at = await asyncio.to_thread(reader.position, stream, 1)
-            if asked_at is None:
-                raise NotFoundError(f"There is no {stream}.")
-            size = asked_at + 1
-            read_node = await asyncio.to_thread(reader.read_node, size)
-            root = (await asyncio.to_thread(frontier_at, size, read_node)).root()
-            petition = evidence.of.removeprefix("petition/")
-            found = await asyncio.to_thread(reader.signed, petition, asked_at)
-            while len(self._drawn) >= 4:  # positions of a million signatures take 40 MB
-                del self._drawn[next(iter(self._drawn))]
-            known = self._drawn[stream] = Drawn(asked_at, root, tuple(found))
+        # The lock lives as long as somebody waits for it.
+        reading = self._reading.setdefault(stream, asyncio.Lock())
+        async with reading:
+            known = self._drawn.get(stream)
+            if known is None:
+                known = await asyncio.to_thread(self._read_population, stream, evidence.of)
+                while len(self._drawn) >= 4:  # positions of a million signatures take 8 MB
+                    del self._drawn[next(iter(self._drawn))]
+                self._drawn[stream] = known
         return known
+
+    def _read_population(self, stream: str, petition: str) -> Drawn:
+        reader = self._ledger.reader
+        asked_at = reader.position(stream, 1)
+        if asked_at is None:
+            raise NotFoundError(f"There is no {stream}.")
+        root = frontier_at(asked_at + 1, reader.read_node(asked_at + 1)).root()
+        return Drawn(asked_at, root, reader.signed(petition.removeprefix("petition/"), asked_at))
 
     async def _read(self, positions: Sequence[int]) -> list[Opened]:
         vault = self._ledger.vault

@@ -21,8 +21,8 @@ _WORDS = 1 << 8 * _WORD
 def draw(secret: bytes, root: bytes, population: int, sample: int) -> list[int]:
     """``sample`` distinct numbers of ``0 … population - 1``, sorted; all of them where there are no more.
 
-    ``secret`` and ``root`` have 32 bytes each. The stream is SHA-256 in counter mode: block *i* is the hash of
-    ``"aiqyn/sample/v1\\n" ‖ secret ‖ root ‖ i``, *i* = 0, 1, … as 8 bytes big-endian, read as four 64-bit
+    ``secret`` and ``root`` have 32 bytes each. The stream is SHA-256 in counter mode: block *i* is the hash
+    of ``"aiqyn/sample/v1\\n" ‖ secret ‖ root ‖ i``, *i* = 0, 1, … as 8 bytes big-endian, read as four 64-bit
     numbers, big-endian. A number at or above the largest multiple of ``population`` is passed over, so that
     none is likelier than another; any other stands for its remainder; what was drawn before is passed over.
     Raises :class:`ValueError` for a secret, root or number out of range.

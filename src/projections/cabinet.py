@@ -1,7 +1,7 @@
 """The cabinet: a person's own cases, by the pseudonym that the ledger keeps beside their events.
 
 Private: a row says whose a stream is. It is joined from ``ledger.persons``, which is written in the
-transaction that appends the entry, so it does not follow from entries alone. What was erased leaves the cabinet.
+transaction that appends the entry, so it does not follow from entries alone. What was erased leaves it.
 """
 
 from __future__ import annotations

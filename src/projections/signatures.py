@@ -1,9 +1,9 @@
 """Signatures: the public list of a petition, newest first.
 
 A row says that somebody signed, when, and at which position; the masked name is joined when it is read, for
-as long as it is disclosed; of a name that was erased, the list says so. A signature that was withdrawn or voided
-stays in the list, with its state and without name and region: nobody disappears from history, and nobody who left
-is shown.
+as long as it is disclosed; of a name that was erased, the list says so. A signature that was withdrawn or
+voided stays in the list, with its state and without name and region: nobody disappears from history, and
+nobody who left is shown.
 """
 
 from __future__ import annotations

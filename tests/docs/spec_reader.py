@@ -934,9 +934,18 @@ class Evidence:
     petitions: Petitions
     leaves: list[bytes]
     looks: dict[str, Look] = field(default_factory=dict)
+    erased: dict[str, list[int]] = field(default_factory=dict)  # stream -> positions of its erasures
 
     def see(self, event: Event) -> Iterator[str]:
+        if event.type == "disclosure.erased" and event.data.get("data_key"):
+            self.erased[event.data["of"]] = [*self.erased.get(event.data["of"], []), event.position]
         if event.type == "evidence.asked":
+            for look in self.looks.values():
+                if look.sample is None and (look.asked.iss, look.asked.data["of"]) == (
+                    event.iss,
+                    event.data["of"],
+                ):
+                    yield f"{look.asked.stream} was not drawn yet"
             self.looks[event.stream] = Look(event)
             if event.data["of"] not in self.petitions.petitions:
                 yield f"there is no {event.data['of']}"
@@ -948,7 +957,12 @@ class Evidence:
         asked, data = look.asked, event.data
         secret, root = bytes.fromhex(data["secret"]), tree_hash(self.leaves[: asked.position + 1])
         signed_at = known(self.petitions.petitions.get(asked.data["of"]), "nothing can be drawn").signed_at
-        signed_at = [position for position in signed_at if position <= asked.position]
+        gone = {
+            one.position
+            for stream, one in self.petitions.signatures.items()
+            if any(one.position < at <= asked.position for at in self.erased.get(stream, []))
+        }
+        signed_at = [at for at in signed_at if at <= asked.position and at not in gone]
         if look.sample is not None or event.iss != asked.iss:
             yield f"it is for {asked.iss} to draw, once"
         if sha256(secret).hex() != asked.data["commitment"]:

@@ -32,6 +32,8 @@ AT_ONCE = 4
 """Questions under way at the operator's."""
 PATIENCE_SECONDS = 30.0
 """For which the operator's tables may be behind the copy's before nothing is compared."""
+WITNESS_SECONDS = 60.0
+"""For which what is signed may wait for its witnesses."""
 AGAIN_SECONDS = 3.0
 """Before a question is repeated: longer than any cache keeps an answer about numbers."""
 SHOWN = 5
@@ -208,7 +210,7 @@ class Comparison:
         if all(answer.value is UNANSWERED for answer in answers):
             raise SourceError(f"{self._source.name} answers no questions any more.")
         again: list[Asked] = []
-        reached = MAX_POSITION
+        unreached = MAX_POSITION
         for answer in sorted(answers, key=lambda one: -1 if one.as_of is None else one.as_of):
             if answer.as_of is None and not last_look:
                 again.append(answer.asked)  # it may have come up this moment
@@ -217,26 +219,32 @@ class Comparison:
                     self._older += 1
                 else:
                     again.append(answer.asked)
-            elif answer.as_of is not None and not (answer.as_of < reached and self._copy_up_to(answer.as_of)):
-                if answer.as_of < reached:
-                    self._tell_beyond(answer)
+            elif answer.as_of is not None and (answer.as_of >= unreached or not self._reach(answer)):
                 self._beyond += 1
-                reached = answer.as_of
+                unreached = min(unreached, answer.as_of)
             elif not self._same(answer, last_look=last_look):
                 again.append(answer.asked)
         return again
 
-    def _tell_beyond(self, answer: Answer) -> None:
-        """What waits for its witnesses is signed; what is not even signed is in no log."""
-        if (signed := self._signed()) <= (answer.as_of or 0):
-            self._store.find(
-                Finding(
-                    rule="log-size",
-                    reason=f"/{answer.asked.path} counts up to position {answer.as_of}, but the signed log "
-                    f"ends at {signed - 1}.",
-                    position=answer.as_of,
+    def _reach(self, answer: Answer) -> bool:
+        """Bring the copy to where an answer stands; what was signed may have to wait for its witnesses."""
+        end = time.monotonic() + WITNESS_SECONDS
+        position = answer.as_of or 0
+        while not self._copy_up_to(position):
+            if (signed := self._signed()) <= position:
+                self._store.find(
+                    Finding(
+                        rule="log-size",
+                        reason=f"/{answer.asked.path} counts up to position {position}, but the signed log "
+                        f"ends at {signed - 1}.",
+                        position=position,
+                    )
                 )
-            )
+                return False
+            if time.monotonic() > end:
+                return False
+            time.sleep(1)
+        return True
 
     def _answer(self, asked: Asked) -> Answer:
         try:

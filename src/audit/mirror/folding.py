@@ -21,7 +21,7 @@ from projections.batch import UnreadableEntryError
 from projections.beside import RebuildRunningError
 from projections.digest import Digest, digest, published
 from projections.positions import status
-from projections.rebuild import digests_at
+from projections.rebuild import digests_at, rebuild
 from projections.runner import Runner, StandstillError
 
 PUBLIC = published(ALL)
@@ -61,6 +61,15 @@ class Folding:
         moving = [one.position for one in found if one.error is None]
         return min(moving, default=max(one.position for one in found))
 
+    def renew(self) -> None:
+        """Fold anew what was folded by another version of the program.
+
+        Raises :class:`projections.beside.RebuildRunningError`.
+        """
+        found = status(self._store.connection, PUBLIC)
+        if old := [_BY_NAME[one.name] for one in found if one.version != one.program]:
+            rebuild(self._store.url, old, progress=self._tell)
+
     def to(self, target: int) -> None:
         """Fold up to position ``target``, comparing what is committed on the way."""
         passed = []
@@ -90,7 +99,10 @@ class Folding:
                 self._runner.catch_up(end)
             except StandstillError:
                 self._tell_standstill()
-            self._on_progress(Progress("folding", end + 1, target + 1))
+            self._tell(end, target)
+
+    def _tell(self, position: int, target: int) -> None:
+        self._on_progress(Progress("folding", position + 1, target + 1))
 
     def _tell_standstill(self) -> None:
         for one in status(self._store.connection, PUBLIC):
@@ -123,14 +135,9 @@ class Folding:
         if not passed:
             return
         wanted = [(_BY_NAME[commitment.name], commitment.facts.as_of) for commitment in passed]
-
-        def tell(position: int, target: int) -> None:
-            self._on_progress(Progress("folding", position + 1, target + 1))
-
+        found = digests_at(self._store.url, wanted, progress=self._tell)
         try:
-            for commitment, one in zip(
-                passed, digests_at(self._store.url, wanted, progress=tell), strict=True
-            ):
+            for commitment, one in zip(passed, found, strict=True):
                 self._judge(commitment, one)
         except RebuildRunningError:
             return  # somebody verifies or rebuilds: the next round looks again

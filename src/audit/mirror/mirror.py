@@ -28,7 +28,7 @@ from audit.mirror.trust import Trust
 from audit.rules import Rule
 from audit.source import NotServedError, Source, SourceError, read_checkpoint
 from ledger.store.reader import LogReader
-from ledger.tlog.checkpoint import Checkpoint, open_checkpoint
+from ledger.tlog.checkpoint import Checkpoint
 from ledger.tlog.errors import TlogError
 from ledger.tlog.merkle import EMPTY_ROOT, frontier_at
 from ledger.tlog.note import MAX_NOTE_BYTES
@@ -94,6 +94,7 @@ class Mirror:
         self._copier = Copier(store, source, self._disclosures, on_progress)
         self._checker = Checker(store, on_progress, self._options.more_rules)
         self._folding = Folding(store, on_progress)
+        self._folding.renew()
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -178,7 +179,7 @@ class Mirror:
         seen = self._store.origin.seen
         if seen is None:
             return None
-        checkpoint = self._trust.open(seen)
+        checkpoint = self._trust.recall(seen)
         return checkpoint if 0 < checkpoint.size <= self._store.head().size else None
 
     def _own(self) -> Own:
@@ -187,15 +188,15 @@ class Mirror:
     # --- believing ------------------------------------------------------------------------------------
 
     def _believed(self) -> tuple[bytes, Checkpoint]:
-        """The log's newest checkpoint, signed as it must be, and no contradiction as far as that can be told
-        without its tree."""
+        """The log's newest checkpoint, signed as it must be, and as far as that can be told without its tree
+        no contradiction."""
         end = time.monotonic() + self._options.patience
         while True:
             note, checkpoint = self._read()
             seen = self._store.origin.seen
             if seen is None:
                 return note, checkpoint
-            before = self._trust.open(seen)
+            before = self._trust.recall(seen)
             if checkpoint.size > before.size:
                 return note, checkpoint
             if checkpoint.size == before.size:
@@ -231,7 +232,7 @@ class Mirror:
         seen = self._store.origin.seen
         if seen is None:
             return
-        before = self._trust.open(seen)
+        before = self._trust.recall(seen)
         if tree.frontier(head.size) != head or (
             before.size and tree.frontier(before.size).root() != before.root
         ):
@@ -315,6 +316,6 @@ class Mirror:
         except NotServedError:
             note = read_checkpoint(self._source)
         try:
-            return open_checkpoint(note, self._trust.key).checkpoint.size
+            return self._trust.recall(note).size
         except TlogError:
             return 0

@@ -67,14 +67,18 @@ class Evidence(LedgerAggregate):
     @event("Drawn")
     def draw(self, facts: EvidenceDrawn, by: Issuance) -> None:
         """By who asked, with the secret that was committed to."""
-        self.require_state(facts)
-        require(by.iss == self.by, f"{self.id} was asked by {self.by}.")
-        require(
-            hashlib.sha256(bytes.fromhex(facts.secret)).hexdigest() == self.commitment,
-            f"This is not the secret that {self.id} committed to.",
-        )
+        self.require_draw(by.iss, facts.secret)
         self.state = "drawn"
         self.drawn = facts
+
+    def require_draw(self, iss: str, secret: str) -> None:
+        """Raises :class:`NotAllowedError` unless ``iss`` may draw now, with this secret (hex)."""
+        self.require_state(EvidenceDrawn)
+        require(iss == self.by, f"{self.id} was asked by {self.by}.")
+        require(
+            hashlib.sha256(bytes.fromhex(secret)).hexdigest() == self.commitment,
+            f"This is not the secret that {self.id} committed to.",
+        )
 
     @event("Opened")
     def open(self, facts: EvidenceOpened, by: Issuance) -> None:

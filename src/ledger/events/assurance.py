@@ -87,7 +87,8 @@ class EvidenceDrawn(Fact, frozen=True):
     root: Sha256
     """Root of the tree of ``asked_at + 1`` entries, hex."""
     signatures: Count
-    """How many ``petition.signed`` of the petition that tree has: the sample is drawn from these."""
+    """How many ``petition.signed`` of the petition that tree has, without those whose data key a
+    ``disclosure.erased`` of that tree destroyed: the sample is drawn from these."""
 
 
 class EvidenceOpened(Fact, frozen=True):

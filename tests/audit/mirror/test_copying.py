@@ -44,6 +44,8 @@ from tests.audit.mirror.operators import (
     serving,
 )
 
+# ruff: noqa: SIM117
+
 READ = [
     "/v1/petitions", "/v1/organisations", "/v1/organisations/village", "/v1/appeals",
     "/v1/appeals/JT-2026-00000001", "/v1/oversight/appeals?period=2026&by=body",
@@ -288,9 +290,40 @@ def test_a_policy_asks_for_the_cosignatures_of_its_witnesses(still, address, mir
             assert (found(mirror), mirror.store.head().size) == ({("quorum", None)}, 0)
             cosigned = True
             assert mirror.round().clean
+        cosigned = False
+        with mirroring(mirror_database, address, *still.vkeys, compare=False) as mirror:
+            assert mirror.round().clean
+        with mirroring(mirror_database, way, *still.vkeys, policy=policy, compare=False) as mirror:
+            with pytest.raises(MirrorError, match="cosigned by no witness"):  # asked for once more
+                mirror.round()
         with LogReader(mirror_database.url) as reader:
             proof = reader.proof(20).checkpoint
     assert [c.witness for c in Trust.parse(still.vkeys, policy).policy.verify(proof).cosignatures]
+
+
+def test_numbers_wait_for_the_witnesses_of_the_log(operator, mirror_database):
+    """What is published is signed, and cosigned a moment later: then it is compared."""
+    first = None
+    behind = 2
+
+    def hold(path, status, body):
+        nonlocal first, behind
+        if path == "/log/checkpoint":
+            first = first or body
+            if grown and behind:
+                behind -= 1
+                body = first
+        if path == "/v1/petitions?limit=1" and not grown:
+            grown.append(True)
+            operator.do(lambda api: api.limited(author=9, title="Жаңа өтініш туралы мәтін"))
+        return status, body
+
+    grown = []
+    with operator.served() as url, between(url, hold) as way:
+        with mirroring(mirror_database, way, *operator.vkeys) as mirror:
+            done = mirror.round(compare=True)
+            assert (done.clean, done.compared.beyond, done.size) == (True, 0, operator.size())
+            assert behind == 0
 
 
 # --- whose database it is -------------------------------------------------------------------------------

@@ -108,6 +108,21 @@ def test_a_digest_that_this_program_cannot_make_is_told_and_no_finding(operator,
         assert outcomes(mirror) == {(name, as_of): "not-compared"}
 
 
+def test_tables_of_another_version_of_the_program_are_folded_anew(operator, mirror_database):
+    operator.commit()
+    with operator.served() as url:
+        with mirroring(mirror_database, url, *operator.vkeys) as mirror:
+            mirror.round(compare=False)
+            mirror.store.connection.execute(
+                "UPDATE projections.positions SET version = 99 WHERE name = 'petitions'"
+            )
+            mirror.store.connection.execute("DELETE FROM projections.petitions")
+            mirror.store.connection.execute("DELETE FROM mirror.digests")
+        with mirroring(mirror_database, url, *operator.vkeys) as mirror:
+            assert mirror.round(compare=True).clean
+            assert set(outcomes(mirror).values()) == {"same"}
+
+
 def test_a_digest_of_what_does_not_stand_before_it_is_found(operator, mirror_database):
     ((head,),) = operator.execute("SELECT max(position) FROM ledger.entries")
     position = declare(operator, "petitions", fold=fold_of("petitions"), as_of=head + 100, digest="0" * 64)

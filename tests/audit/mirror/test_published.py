@@ -55,7 +55,7 @@ def watched(postgres, migrated, written):
             yield operator, mirror
 
 
-@pytest.mark.parametrize(("change", "rules"), CHANGES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("change", "rules"), CHANGES, ids=[change[:60] for change, _ in CHANGES])
 def test_a_changed_table_of_the_operators_is_found(watched, change, rules):
     operator, mirror = watched
     assert operator.execute(change)
