@@ -44,7 +44,7 @@ class Assurance:
         self._shown: set[str] = set()
         """Commitments whose secret is known to everybody."""
         self._erased: dict[str, array[int]] = {}
-        """By petition: of each signature whose data key was destroyed, where that is said, and its position."""
+        """By petition: of each signature whose data key was destroyed, where that is said, its position."""
 
     def root(self, position: int, root: bytes) -> None:
         """The root of the tree that ends with the ``evidence.asked`` at a position."""

@@ -55,7 +55,8 @@ from ledger.tlog.policy import Policy
 CONFIDENCE = 0.95
 LIMITS = (
     "The bound is for signatures whose evidence does not verify, among those not erased before the "
-    "announcement. Copies are not covered: a second signature of one person shows only if both are in the sample."
+    "announcement. Copies are not covered: a second signature of one person shows only if both are in the "
+    "sample."
 )
 """What a sample does not show."""
 _CHUNK = 50

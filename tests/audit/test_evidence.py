@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import msgspec
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+import audit
 from api import tokens
 from audit.evidence import EvidenceRefusedError, Look, SampleDisputedError, at_most
+from cli.evidence import _show
 from ledger import events
+from ledger.erasure import Eraser, Wish
 from ledger.sample import draw
+from ledger.statement import open_event
 from ledger.store.vault import Vault
+from ledger.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from ledger.tlog.merkle import leaf_hash, root_from_leaves
 from tests.api.services import CULTURE, begin, listening, problem
+from tests.audit.log_builder import nullifier, petition_id
+from tests.docs.test_spec_alone import AssuredLog, read_log
 
 COUNCIL = "organisation/council"
+SIGNED = "petition.signed"
 NAMES = events.Names(kk="Қоғамдық кеңес", ru="Общественный совет")
 
 
@@ -40,6 +52,18 @@ class Scene:
             str(self.api.client.base_url), self.petition, self.token, self.api.world.keys.log.verifier,
             trust or self.api.world.authority.trust, folder, sample,
         )  # fmt: skip
+
+    async def erase(self, *positions):
+        """The data keys of these signatures, as another process would; where the last erasure stands."""
+        ledger = self.api.service.ledger
+        streams = [event.stream for event in await asyncio.to_thread(self._opened, positions)]
+        async with Eraser.open(ledger, self.api.world.database.url) as eraser:
+            await eraser.erase(await eraser.plan([Wish(stream, "demand") for stream in streams]))
+        return await asyncio.to_thread(ledger.reader.size) - 1
+
+    def _opened(self, positions):
+        reader = self.api.service.ledger.reader
+        return [open_event(reader.entries(position, 1)[0][1]) for position in positions]
 
     async def run(self, folder, **options):
         return await asyncio.to_thread(self.look(folder, **options).run)
@@ -149,6 +173,38 @@ class TestForgeries:
 
         told(database, story)
 
+    def test_genuine_signatures_from_elsewhere_do_not_stand_in_for_those_that_were_drawn(
+        self, database, tmp_path
+    ):
+        async def story(scene):
+            id_, _ = await scene.asked(sample=50)
+            await scene.drawn(id_)
+            path = f"/v1/evidence/{id_}/openings"
+            every = (await scene.api.post(path, {"positions": scene.positions}, **scene.bearer)).json()[
+                "items"
+            ]
+
+            def swap(wanted, items):
+                others = [item for item in every if item["position"] not in wanted]
+                return [item | {"position": at} for at, item in zip(wanted, others, strict=False)]
+
+            report = await asyncio.to_thread(lying(scene.look(tmp_path / "look", sample=4), swap).run)
+            assert (report.genuine, report.wrong, report.exit_code) == (0, 4, 1)
+            assert "another entry" in report.checked[0].reason
+
+        told(database, story)
+
+    def test_erased_is_not_the_bare_word_of_the_ledger(self, database, tmp_path):
+        async def story(scene):
+            def claim(_, items):
+                return [items[0], *(item | {"erased": True, "disclosures": []} for item in items[1:])]
+
+            report = await asyncio.to_thread(lying(scene.look(tmp_path / "look"), claim).run)
+            assert (report.genuine, report.erased, report.wrong, report.exit_code) == (1, 0, 4, 1)
+            assert "its log does not" in report.checked[-1].reason
+
+        told(database, story)
+
     def test_a_petition_whose_text_was_changed_is_disputed(self, database, tmp_path):
         async def story(scene):
             look = scene.look(tmp_path / "look")
@@ -165,7 +221,234 @@ class TestForgeries:
         told(database, story)
 
 
+def lying(look, change):
+    """A look at a server that answers otherwise: ``change`` of the wanted positions and the true items."""
+    post = look._post
+
+    def answer(client, path, body, *, key=None):
+        found = post(client, path, body, key=key)
+        if path.endswith("/openings"):
+            found["items"] = change(body["positions"], found["items"])
+        return found
+
+    look._post = answer
+    return look
+
+
+class TestErasures:
+    def test_what_was_erased_before_the_announcement_is_not_drawn_from(self, database, tmp_path):
+        async def story(scene):
+            reader = scene.api.service.ledger.reader
+            gone = scene.positions[2:5]
+            before = await asyncio.to_thread(reader.size) - 1
+            at = await scene.erase(*gone)
+            assert list(reader.signed(scene.petition, at)) == [p for p in scene.positions if p not in gone]
+            assert list(reader.signed(scene.petition, before)) == scene.positions
+            report = await scene.run(tmp_path / "look", sample=50)
+            assert (report.signatures, report.genuine, report.erased, report.wrong) == (9, 9, 3, 0)
+            assert report.at_most == 0.0
+            assert (await scene.api.ok(f"/v1/{report.evidence}"))["signatures"] == 9
+            assert not {one.position for one in report.checked} & set(gone)
+            assert "3 more signatures" in shown(report)
+
+        told(database, story)
+
+    def test_what_is_erased_after_it_was_drawn_is_wrong(self, database, tmp_path):
+        async def story(scene):
+            look = scene.look(tmp_path / "look")
+            look._open = stop
+            with pytest.raises(InterruptedError):
+                await asyncio.to_thread(look.run)
+            kept = json.loads((tmp_path / "look/evidence.json").read_bytes())
+            at = await scene.erase(kept["chosen"][0])
+            report = await scene.run(tmp_path / "look")
+            assert (report.genuine, report.erased, report.wrong) == (4, 0, 1)
+            assert report.checked[0].reason == f"It was erased after it was drawn: entry {at} says so."
+
+        told(database, story)
+
+    def test_an_erasure_of_a_name_alone_hides_no_evidence(self, database, tmp_path):
+        async def story(scene):
+            ledger = scene.api.service.ledger
+            (event,) = await asyncio.to_thread(scene._opened, scene.positions[:1])
+            async with Eraser.open(ledger, scene.api.world.database.url) as eraser:
+                wish = Wish(event.stream, "demand", ("name",), data_key=False)
+                await eraser.erase(await eraser.plan([wish]))
+            report = await scene.run(tmp_path / "look", sample=50)
+            assert (report.signatures, report.genuine, report.erased) == (12, 12, 0)
+
+        told(database, story)
+
+
+def stop(*_):
+    raise InterruptedError
+
+
+def shown(report):
+    console = Console(width=200, record=True, file=io.StringIO())
+    _show(report, Path("look"), console)
+    return " ".join(console.export_text().split())
+
+
+class TestGoingOn:
+    """A look that was interrupted between the draw and the openings."""
+
+    def interrupted(self, scene, folder):
+        look = scene.look(folder, sample=4)
+        look._draw = stop
+        with pytest.raises(InterruptedError):
+            look.run()
+        return json.loads((folder / "evidence.json").read_bytes())
+
+    def test_everything_that_the_secret_depends_on_is_kept_before_it_is_shown(self, database, tmp_path):
+        async def story(scene):
+            kept = await asyncio.to_thread(self.interrupted, scene, tmp_path / "look")
+            assert kept["signatures"] == 12
+            assert len(kept["chosen"]) == 4
+            assert kept["note"].startswith(scene.api.world.keys.log.name)
+            report = await scene.run(tmp_path / "look", sample=4)
+            assert [one.position for one in report.checked] == kept["chosen"]
+            assert report.root == kept["root"]
+
+        told(database, story)
+
+    @pytest.mark.parametrize("field", ["root", "signatures", "chosen"])
+    def test_a_log_that_gives_another_sample_afterwards_is_disputed(self, field, database, tmp_path):
+        async def story(scene):
+            kept = await asyncio.to_thread(self.interrupted, scene, tmp_path / "look")
+            kept[field] = {"root": "11" * 32, "signatures": 13, "chosen": kept["chosen"][1:]}[field]
+            (tmp_path / "look/evidence.json").write_text(json.dumps(kept))
+            with pytest.raises(SampleDisputedError, match="before the secret"):
+                await scene.run(tmp_path / "look", sample=4)
+
+        told(database, story)
+
+    def test_a_fork_of_the_checkpoint_that_was_seen_is_disputed(self, database, tmp_path):
+        async def story(scene):
+            kept = await asyncio.to_thread(self.interrupted, scene, tmp_path / "look")
+            log = scene.api.world.keys.log
+            size = open_checkpoint(kept["note"].encode(), log.verifier).checkpoint.size
+            kept["note"] = sign_checkpoint(Checkpoint(log.name, size, bytes(32)), log).decode()
+            (tmp_path / "look/evidence.json").write_text(json.dumps(kept))
+            with pytest.raises(SampleDisputedError, match="forked"):
+                await scene.run(tmp_path / "look", sample=4)
+
+        told(database, story)
+
+    @pytest.mark.parametrize("field", ["of", "sample"])
+    def test_another_announcement_than_the_own_one_is_disputed(self, field, database, tmp_path):
+        async def story(scene):
+            secret = bytes(range(32))
+            petition = scene.petition
+            if field == "of":
+                other = await scene.api.limited(author=40)
+                scene.petition = other
+            id_, at = await scene.asked(secret, sample=5 if field == "of" else 4)
+            scene.petition = petition
+            folder = tmp_path / "look"
+            folder.mkdir()
+            state = {
+                "url": scene.look(folder).url, "petition": petition, "sample": 5, "secret": secret.hex(),
+                "id": id_, "asked_at": at,
+            }  # fmt: skip
+            (folder / "evidence.json").write_text(json.dumps(state))
+            with pytest.raises(SampleDisputedError, match="not what this auditor announced"):
+                await scene.run(folder)
+
+        told(database, story, signers=6)
+
+
+def test_the_report_says_what_a_sample_does_not_show(database, tmp_path):
+    async def story(scene):
+        report = await scene.run(tmp_path / "look")
+        said = "a second signature of one person shows only if both are in the sample"
+        assert said in json.loads(report.to_json())["limits"]
+        assert said in shown(report)
+        assert "does not verify" in shown(report)
+
+    told(database, story)
+
+
 class TestWhoMayLook:
+    def test_a_council_whose_right_was_revoked_opens_nothing_not_even_again(self, database):
+        async def story(scene):
+            id_, _ = await scene.asked(sample=50)
+            await scene.drawn(id_)
+            path = f"/v1/evidence/{id_}/openings"
+            first = await scene.api.post(path, {"positions": scene.positions[:1]}, **scene.bearer)
+            assert first.status_code == 200
+            other = scene.api.world.parts().ledger()
+            await other.start()
+            try:
+                by = other.issuance(other.operator, events.OrganisationKeyRevoked)
+                kid = other.keys.gateway.kid
+                await other.record(COUNCIL, events.OrganisationKeyRevoked(kid=kid, reason="retired"), by)
+            finally:
+                await other.stop()
+            for positions in (scene.positions[:1], scene.positions[1:2]):
+                answer = await scene.api.post(path, {"positions": positions}, **scene.bearer)
+                problem(answer, 403, "issuer-not-authorised")
+            assert (await scene.api.ok(f"/v1/evidence/{id_}"))["opened"] == scene.positions[:1]
+
+        told(database, story, signers=2)
+
+    def test_a_council_asks_again_only_once_its_earlier_look_was_drawn(self, database):
+        async def story(scene):
+            id_, at = await scene.asked(b"\1" * 32)
+            document = {"petition": scene.petition, "sample": 1, "commitment": "ab" * 32}
+            refused = problem(
+                await scene.api.post("/v1/evidence", document, **scene.bearer), 409, "look-undrawn"
+            )
+            assert f"evidence/{id_} at position {at}" in refused["detail"]
+            assert (refused["stream"], refused["position"]) == (f"evidence/{id_}", at)
+            await scene.drawn(id_, b"\1" * 32)
+            answers = await asyncio.gather(
+                *(
+                    scene.api.post(
+                        "/v1/evidence", document | {"commitment": f"{number:064x}"}, **scene.bearer
+                    )
+                    for number in range(4)
+                )
+            )
+            assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+        told(database, story, signers=1)
+
+    def test_an_announcement_that_is_repeated_is_answered_as_before(self, database):
+        async def story(scene):
+            document = {"petition": scene.petition, "sample": 1, "commitment": "ab" * 32}
+            key = {"idempotency-key": "the-same-announcement"}
+            first, second = [
+                await scene.api.post("/v1/evidence", document, **scene.bearer, **key) for _ in range(2)
+            ]
+            assert (first.status_code, second.status_code) == (201, 201)
+            assert first.json()["stream"] == second.json()["stream"]
+
+        told(database, story, signers=1)
+
+    def test_signatures_are_read_once_and_for_nobody_who_may_not_draw(self, database):
+        async def story(scene):
+            id_, _ = await scene.asked()
+            reader = scene.api.service.ledger.reader
+            read, calls = reader.signed, []
+
+            def counted(*about):
+                calls.append(about)
+                return read(*about)
+
+            reader.signed = counted
+            path = f"/v1/evidence/{id_}/draw"
+            document = {"secret": "00" * 32}
+            answer = await scene.api.post(path, document, **scene.api.bearer(CULTURE))
+            problem(answer, 403, "issuer-not-authorised")
+            problem(await scene.drawn(id_, b"\1" * 32), 409, "not-allowed")
+            assert calls == []
+            answers = await asyncio.gather(*(scene.drawn(id_) for _ in range(6)))
+            assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
+            assert len(calls) == 1
+
+        told(database, story, signers=2)
+
     def test_others_than_councils_are_refused(self, database, tmp_path):
         async def story(scene):
             document = {"petition": scene.petition, "sample": 5, "commitment": "0" * 64}
@@ -231,6 +514,65 @@ class TestWhoMayLook:
             problem(answer, 409, "not-allowed")
 
         told(database, story, signers=1)
+
+
+class TestTheAudit:
+    """Whoever reads the log alone comes to the same sample, or says what is wrong."""
+
+    PETITION = f"petition/{petition_id(1)}"
+
+    def asked(self, log, number, secret):
+        commitment = hashlib.sha256(secret).hexdigest()
+        facts = events.EvidenceAsked(of=self.PETITION, sample=3, commitment=commitment)
+        return log.add(f"evidence/{petition_id(number)}", facts)
+
+    def drawn(self, log, number, secret, asked_at, signatures):
+        root = root_from_leaves(map(leaf_hash, log.entries[: asked_at + 1]))
+        facts = events.EvidenceDrawn(
+            secret=secret.hex(), asked_at=asked_at, root=root.hex(), signatures=len(signatures)
+        )
+        at = log.add(f"evidence/{petition_id(number)}", facts)
+        for index in draw(secret, root, len(signatures), 3):
+            facts = events.EvidenceOpened(position=signatures[index])
+            log.add(f"evidence/{petition_id(number)}", facts)
+        return at
+
+    def scene(self):
+        log = AssuredLog().open()
+        signed = [at for at in range(len(log.entries)) if open_event(log.entries[at]).facts.type == SIGNED]
+        log.withdraw(1, 3)
+        for person, version, names, data_key in (
+            (3, 2, (), True),
+            (5, 1, ("name",), False),
+            (7, 1, (), True),
+        ):
+            log.erase(f"signature/{petition_id(1)}/{nullifier(person)}", version, *names, data_key=data_key)
+        asked_at = self.asked(log, 9, bytes(32))
+        log.erase(f"signature/{petition_id(1)}/{nullifier(9)}", 1, data_key=True)
+        return log, asked_at, signed, [at for at in signed if at not in (signed[2], signed[6])]
+
+    def findings(self, log, folder):
+        report = audit.run(log.write(folder / "audit"), log_key=log.vkey)
+        return [finding.position for finding in report.findings]
+
+    def test_a_sample_leaves_out_what_was_erased_before_and_nothing_else(self, tmp_path):
+        log, asked_at, _, left = self.scene()
+        self.drawn(log, 9, bytes(32), asked_at, left)
+        assert self.findings(log, tmp_path) == []
+        assert read_log(log, tmp_path / "spec").findings == []
+
+    def test_a_sample_of_erased_ones_too_is_found(self, tmp_path):
+        log, asked_at, signed, _ = self.scene()
+        at = self.drawn(log, 9, bytes(32), asked_at, signed)
+        assert self.findings(log, tmp_path)[0] == at
+        assert read_log(log, tmp_path / "spec").places[0] == at
+
+    def test_a_second_announcement_before_the_first_was_drawn_is_found(self, tmp_path):
+        log, asked_at, _, left = self.scene()
+        other = self.asked(log, 8, b"\1" * 32)
+        self.drawn(log, 9, bytes(32), asked_at, left)
+        self.asked(log, 7, b"\2" * 32)
+        assert self.findings(log, tmp_path) == [other]
 
 
 class TestTheBound:
