@@ -141,10 +141,8 @@ def main() -> None:
         second = audit(folder, written.vkey, folder / "state")
         size = (folder / "state").stat().st_size
         checked = second.report["replayed"] - second.report["resumed_at"]
-        print(
-            f"the next audit, {checked:,} new entries  {second.seconds:>10.1f} s, {second.memory / 2**20:,.0f} MiB"
-        )
-        print(f"its state                           {size / 2**20:>10,.0f} MiB")
+        print(f"the next audit, {checked:,} new entries   {second.seconds:>10.1f} s")
+        print(f"the state it goes on from           {size / 2**20:>10,.0f} MiB")
 
 
 if __name__ == "__main__":

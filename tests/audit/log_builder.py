@@ -34,8 +34,8 @@ OPERATOR, MODERATOR, BODY = "organisation/operator", "organisation/ministry", "o
 NAMES = events.Names(kk="Мекеме", ru="Организация")
 BEGIN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 CROWD = 48
-"""People without a region who sign every petition in its limited stage, behind those that a test names: the law
-wants fifty. Thresholds are given without them."""
+"""People without a region who sign every petition in its limited stage, behind those that a test names: the
+law wants fifty. Thresholds are given without them."""
 REQUIRED = 6
 
 

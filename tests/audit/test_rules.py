@@ -12,10 +12,21 @@ from audit.findings import KEPT_PER_RULE
 from audit.rules import RULES
 from ledger import events
 from ledger.domain import terms
+from ledger.encoding import b64url
 from ledger.keys import SigningKey
 from ledger.tlog.merkle import leaf_hash
-from tests.audit import appeal_cases
-from tests.audit.log_builder import BODY, MODERATOR, NAMES, OPERATOR, LogBuilder, nullifier, petition_id
+from tests.audit import appeal_cases, assurance_cases
+from tests.audit.log_builder import (
+    BODY,
+    CROWD,
+    MODERATOR,
+    NAMES,
+    OPERATOR,
+    REQUIRED,
+    LogBuilder,
+    nullifier,
+    petition_id,
+)
 
 Broken = tuple[LogBuilder, int]
 """A log, and the position at which it breaks the rule."""
@@ -224,6 +235,190 @@ def support_announced_twice():
     return builder, builder.support(1, published, required=3)
 
 
+# --- terms, numbers and bodies that the law gives ----------------------------------------------
+
+DAY = timedelta(days=1)
+ONE = f"petition/{petition_id(1)}"
+
+
+@breaks("petition-law")
+def a_moderation_that_may_last_too_long():
+    builder = log()
+    facts = events.PetitionSubmitted(
+        body=BODY,
+        lang="kk",
+        text_hash="0" * 64,
+        author=nullifier(0),
+        algorithm="RSA-SHA256",
+        moderate_until=terms.moderate_until(builder.next) + DAY,
+    )
+    return builder, builder.add(ONE, facts)
+
+
+@breaks("petition-law")
+def a_petition_to_somebody_who_answers_none():
+    builder = log()
+    facts = events.PetitionSubmitted(
+        body=OPERATOR,
+        lang="kk",
+        text_hash="0" * 64,
+        author=nullifier(0),
+        algorithm="RSA-SHA256",
+        moderate_until=terms.moderate_until(builder.next),
+    )
+    return builder, builder.add(ONE, facts)
+
+
+@breaks("petition-law")
+def a_limited_stage_that_is_too_short():
+    builder = log()
+    builder.submit(1)
+    until = terms.limited_until(builder.next) - DAY
+    return builder, builder.step(1, events.PetitionAdmitted(needed=50, limited_until=until))
+
+
+@breaks("petition-law")
+def a_limited_stage_that_asks_for_more():
+    builder = log()
+    builder.submit(1)
+    return builder, builder.admit(1, needed=51)
+
+
+@breaks("petition-law")
+def a_collection_a_second_longer_than_the_law_gives():
+    builder = log().limited(1)
+    until = terms.collect_until(builder.next) + timedelta(seconds=1)
+    facts = events.PetitionPublished(
+        required=CROWD + REQUIRED, collect_until=until, population=builder.population
+    )
+    return builder, builder.step(1, facts)
+
+
+def published_with(**wrong) -> Broken:
+    builder = log().limited(1)
+    fields = {
+        "required": CROWD + REQUIRED,
+        "collect_until": terms.collect_until(builder.next),
+        "population": builder.population,
+    }
+    return builder, builder.step(1, events.PetitionPublished(**fields | wrong))
+
+
+@breaks("petition-law")
+def a_threshold_above_the_laws():
+    return published_with(required=CROWD + REQUIRED + 1)
+
+
+@breaks("petition-law")
+def a_threshold_that_is_a_share_of_other_people():
+    return published_with(population=5399)
+
+
+@breaks("petition-law")
+def a_threshold_that_hides_what_it_is_a_share_of():
+    return published_with(population=None)
+
+
+def supported() -> LogBuilder:
+    builder = log().collecting(1, required=3)
+    builder.support(1, builder.sign(1, 3), required=3)
+    return builder
+
+
+@breaks("petition-law")
+def a_petition_sent_to_somebody_who_answers_none():
+    builder = supported()
+    return builder, builder.step(1, events.PetitionRouted(body=OPERATOR))
+
+
+@breaks("petition-law")
+def a_consideration_a_day_too_long():
+    builder = supported()
+    builder.step(1, events.PetitionRouted(body=BODY))
+    until = terms.consider_until(builder.next, AKIMAT) + DAY
+    return builder, builder.step(1, events.PetitionRegistered(number="7", consider_until=until))
+
+
+@breaks("petition-law")
+def a_petition_taken_by_a_body_that_it_was_not_sent_to():
+    builder = supported()
+    builder.step(1, events.PetitionRouted(body=MODERATOR))
+    until = terms.consider_until(builder.next, AKIMAT)
+    return builder, builder.step(1, events.PetitionRegistered(number="7", consider_until=until))
+
+
+@breaks("petition-law")
+def a_draft_without_a_working_group():
+    builder = considered()
+    until = terms.discuss_until(builder.next)
+    return builder, builder.step(1, events.PetitionDraftPublished(outcome="refused", discuss_until=until))
+
+
+@breaks("petition-law")
+def a_working_group_without_the_author():
+    builder = considered()
+    return builder, builder.step(1, events.PetitionWorkingGroupFormed(members=5, author_invited=False))
+
+
+@breaks("petition-law")
+def a_discussion_a_day_too_short():
+    builder = considered()
+    builder.step(1, events.PetitionWorkingGroupFormed(members=5, author_invited=True))
+    until = terms.discuss_until(builder.next) - DAY
+    return builder, builder.step(1, events.PetitionDraftPublished(outcome="refused", discuss_until=until))
+
+
+@breaks("petition-law")
+def a_decision_that_nobody_could_discuss():
+    builder = considered()
+    builder.step(1, events.PetitionWorkingGroupFormed(members=5, author_invited=True))
+    return builder, builder.step(1, events.PetitionDecided(outcome="refused"))
+
+
+@breaks("petition-law")
+def a_term_said_to_be_over_before_it_is():
+    builder = log()
+    builder.submit(1)
+    due = terms.moderate_until(builder.now)
+    return builder, builder.step(1, events.PetitionOverdue(step="moderation", due=due))
+
+
+@breaks("petition-law")
+def a_support_withdrawn_by_its_author():
+    builder = supported()
+    return builder, builder.step(1, events.PetitionWithdrawn(algorithm="RSA-SHA256"))
+
+
+@breaks("organisation")
+def a_key_that_comes_back_after_it_was_revoked():
+    builder = log()
+    builder.add(BODY, events.OrganisationKeyRevoked(kid=builder.body.kid, reason="compromised"))
+    return builder, builder.register_key(BODY, builder.body, "body")
+
+
+@breaks("organisation")
+def a_key_revoked_twice():
+    builder = log()
+    facts = events.OrganisationKeyRevoked(kid=builder.body.kid, reason="retired")
+    builder.add(BODY, facts)
+    return builder, builder.add(BODY, facts)
+
+
+@breaks("organisation")
+def the_last_key_that_can_register_others_revoked():
+    builder = log()
+    facts = events.OrganisationKeyRevoked(kid=builder.root.kid, reason="retired")
+    return builder, builder.add(OPERATOR, facts)
+
+
+@breaks("organisation")
+def a_key_under_which_anybody_can_sign():
+    builder = log()
+    identity = b64url((1).to_bytes(32, "little"))
+    facts = events.OrganisationKeyRegistered(key=identity, roles=("body",), custody="own")
+    return builder, builder.add(BODY, facts)
+
+
 @breaks("publication")
 def a_petition_published_with_too_few_signatures():
     builder = log()
@@ -354,6 +549,7 @@ def a_signature_removed_twice():
 
 
 CASES += appeal_cases.CASES
+CASES += assurance_cases.CASES
 
 
 @pytest.mark.parametrize(("rule", "case"), [pytest.param(*case, id=case[1].__name__) for case in CASES])
@@ -374,6 +570,15 @@ def test_an_appeals_whole_life_breaks_no_rule(tmp_path):
     builder = appeal_cases.a_lawful_life()
     report = audit.run(builder.write(tmp_path), log_key=builder.vkey)
     assert [(finding.rule, finding.position, finding.reason) for finding in report.findings] == []
+
+
+def test_digests_erasures_and_looks_at_the_evidence_break_no_rule(tmp_path):
+    builder = assurance_cases.lawful()
+    report = audit.run(builder.write(tmp_path), log_key=builder.vkey)
+    assert [(finding.rule, finding.position, finding.reason) for finding in report.findings] == []
+    first, second = report.evidence
+    assert (first["sample"], first["drawn"], first["opened"]) == (10, True, 10)
+    assert (second["sample"], second["drawn"], second["opened"]) == (1000, False, 0)
 
 
 def test_a_petitions_whole_life_breaks_no_rule(tmp_path):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -184,19 +183,18 @@ class _Scrub:
     def _renew_log(self) -> None:
         """End the current segment, and get rid of all up to it, and of old ones kept to be used again."""
         self._tell("renewing the write-ahead log")
-        since: datetime = self._one("SELECT date_trunc('second', clock_timestamp())")
         try:
-            last = str(self._one(_CURRENT))
-            before = {name for name, _ in self._segments()}
+            before = self._segments()
             recycles = self._stop_recycling()
             try:
                 for _ in range(_ROUNDS):
                     self._connection.execute("CHECKPOINT")
-                    stale = self._stale(last, since)
+                    # Those of later names were used before and renamed: to walk through them overwrites them.
+                    stale = before & self._segments()
                     if not stale:
                         break
                     self._walk_behind(max(stale))
-                stale = self._stale(last, since)
+                stale = before & self._segments()
             finally:
                 if recycles:
                     self._connection.execute("ALTER SYSTEM RESET wal_recycle")
@@ -207,7 +205,7 @@ class _Scrub:
                 " erased until the server has used them again."
             )
             return
-        self._done.segments = len(before - set(stale))
+        self._done.segments = len(before - stale)
         if stale:
             self._left(f"{len(stale)} old segments of the write-ahead log are still kept: {self._keepers()}.")
 
@@ -233,12 +231,8 @@ class _Scrub:
             self._connection.execute("SELECT pg_logical_emit_message(false, 'aiqyn', '')")
             self._connection.execute("SELECT pg_switch_wal()")
 
-    def _stale(self, last: str, since: datetime) -> list[str]:
-        """Segments up to ``last``, and renamed older ones, which nobody has written since."""
-        return [name for name, written in self._segments() if name <= last or written < since]
-
-    def _segments(self) -> list[tuple[str, datetime]]:
-        return [(str(name), written) for name, written in self._rows(_SEGMENTS, _SEGMENT)]
+    def _segments(self) -> set[str]:
+        return {str(name) for (name,) in self._rows(_SEGMENTS, _SEGMENT)}
 
     def _keepers(self) -> str:
         reasons = [
@@ -287,4 +281,4 @@ _OLDER = """
         UNION ALL SELECT 'replica ' || application_name, age(backend_xmin) FROM pg_stat_replication
     ) AS open (who, age) WHERE age > age(%s::xid)"""
 _CURRENT = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())"
-_SEGMENTS = "SELECT name, modification FROM pg_ls_waldir() WHERE name ~ %s"
+_SEGMENTS = "SELECT name FROM pg_ls_waldir() WHERE name ~ %s"
