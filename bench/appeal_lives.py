@@ -54,7 +54,7 @@ class Life:
         self.told: list[Happening] = []
         self._chance = chance
         self._stream = stream
-        self._at = start
+        self._at = start.replace(microsecond=0)  # of a day's last second nothing is left over
         self._end = end
         self._appeal: Any = None
 
@@ -129,6 +129,7 @@ class Life:
         elif not must_be_heard:
             left = appeal.due - self._at
             self._at += left * min(0.95, self._chance.betavariate(3, 2))
+            self._at = self._at.replace(microsecond=0)
         if must_be_heard:
             self._say(
                 events.AppealHearingNoticed, at=appeal_terms.earliest_hearing(self._at) + timedelta(hours=5)
