@@ -45,7 +45,7 @@ def is_key(public_key: bytes) -> bool:
 
 
 def verifies(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether ``signature`` (64 bytes) is over ``message`` and by that key (32 bytes, a point of the curve)."""
+    """Whether ``signature`` (64 bytes) is over ``message`` and by that key (32 bytes, a point)."""
     if _SODIUM_AGREES:
         try:
             crypto_sign_open(signature + message, public_key)
