@@ -123,7 +123,7 @@ class _Audit:
         roots = known_roots(self._seen(known))
         if info is not None and info.size:
             roots.setdefault(info.size, info.root_hash)
-        replay = self.replay = Replay(
+        replay = Replay(
             source,
             self.findings,
             operator=info.operator if info else None,
@@ -135,6 +135,7 @@ class _Audit:
             state.load(replay, before)
             self.findings.load(before.findings, before.counts)
             self.resumed_at = before.size
+        self.replay = replay
         cosigned, newest = self._read_checkpoints(source)
         if cosigned is not None and cosigned.size:
             roots.setdefault(cosigned.size, cosigned.root)

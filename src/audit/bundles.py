@@ -16,7 +16,7 @@ from audit.source import NotServedError, OversizedError, Source, cut_tile, read_
 from ledger.errors import AiqynError
 from ledger.statement import Event, open_event
 from ledger.tlog.merkle import HASH_SIZE
-from ledger.tlog.tiles import WIDTH, TileError, TilePath, split_tile, tile_width
+from ledger.tlog.tiles import WIDTH, TilePath, tile_width
 
 AHEAD = 16
 """Bundles under way at a time: about 4 MB of usual entries."""
@@ -126,11 +126,12 @@ def _read(source: Source, index: int, start: int, size: int, checker: Checker) -
     tile = TilePath(0, index, width)
     try:
         hashes = cut_tile(read_tile(source, tile), width)
-        split_tile(hashes, width)
     except (NotServedError, OversizedError) as error:
         tile_fault = ("tile-missing", f"The hash tile cannot be had: {error}")
-    except TileError as error:
-        hashes, tile_fault = b"", ("tile-malformed", f"{tile.path}: {error}.")
+    else:
+        if len(hashes) != width * HASH_SIZE:
+            reason = f"a tile of width {width} has {width * HASH_SIZE} bytes, not {len(hashes)}"
+            hashes, tile_fault = b"", ("tile-malformed", f"{tile.path}: {reason}.")
     hashes = hashes[skip * HASH_SIZE :]
     return Bundle(
         index * WIDTH + skip, width - skip, data, width, skip, checked, hashes, entries_fault, tile_fault

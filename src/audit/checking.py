@@ -110,6 +110,7 @@ def check(data: bytes, width: int, skip: int, keys: Keys) -> Checked:
     times: list[int] = []
     petitions: dict[str, int] = {}
     issuers: dict[tuple[str, str], int] = {}
+    verifies, signature_of = keys.verifies, SIGNATURE_STREAM.fullmatch
     for entry in entries[skip:]:
         leaves.append(leaf_hash(entry))
         name, iat, petition, issuer = _NO_NAME, 0, 0, 0
@@ -119,9 +120,9 @@ def check(data: bytes, width: int, skip: int, keys: Keys) -> Checked:
             code = MALFORMED
         else:
             facts, stream = event.facts, event.stream
-            verified = keys.verifies(event.kid, signature, signed)
+            verified = verifies(event.kid, signature, signed)
             kind, version = _KINDS.get(type(facts), _NO_KIND)
-            found = SIGNATURE_STREAM.fullmatch(stream) if event.n == version and verified else None
+            found = signature_of(stream) if event.n == version and verified else None
             if found:
                 code = kind if kind >= _REMOVED else REGION_INDEX[facts.region]  # type: ignore[attr-defined]
                 name = stream_name(stream)

@@ -342,12 +342,11 @@ class Replay:
                     and usual(position, code, int.from_bytes(key, "little"), petition, iat)
                 ):
                     continue
-            self._replay(
-                position, bundle.raw[position - bundle.first], VERIFIED if code < OTHER else code & ~ASKED
-            )
-            # Perhaps a petition was submitted, or a key revoked.
-            petitions = [history.petitions.get(stream) for stream in checked.petitions]
-            may = [self._may(issuer) for issuer in checked.issuers]
+            verdict = VERIFIED if code < OTHER else code & ~ASKED
+            room = self._replay(position, bundle.raw[position - bundle.first], verdict)
+            if room in ("organisation", "petition"):  # one may be new, or a key revoked
+                petitions = [history.petitions.get(stream) for stream in checked.petitions]
+                may = [self._may(issuer) for issuer in checked.issuers]
 
     def _may(self, issuer: tuple[str, str]) -> tuple[bool, bool, bool]:
         """Whether this key may say, in this name, that a signature was given, withdrawn, voided."""
@@ -355,17 +354,18 @@ class Replay:
         given, withdrawn, voided = _ISSUERS
         return bool(roles & given), bool(roles & withdrawn), bool(roles & voided)
 
-    def _replay(self, position: int, entry: bytes, code: int) -> None:
+    def _replay(self, position: int, entry: bytes, code: int) -> str | None:
+        """The room of an event that was folded; None if it was not."""
         event = open_entry(entry).event
         if isinstance(event, AiqynError):
             self._find("entry-format", str(event), position)
-            return
+            return None
         try:
             key = self.history.directory.authorise(event)
         except (UnauthorisedIssuerError, MalformedKeyError) as error:
             self._find("issuer", str(error), position, event=event)
             self.history.pass_over(position, event)
-            return
+            return None
         if code == FORGED or (code != VERIFIED and not signed_by(event, key)):
             self._find(
                 "event-signature",
@@ -374,14 +374,16 @@ class Replay:
                 event=event,
             )
             self.history.pass_over(position, event)
-            return
+            return None
         lawful = True
         for rule, reason in self._rulebook.broken(position, event, self.history):
             self._find(rule.name, reason, position, event=event)
             lawful = lawful and not rule.annuls
         self.history.apply(position, event, lawful=lawful)
-        if lawful:
+        room = event.facts.room
+        if lawful and room == "organisation":
             self._learn(event.facts)
+        return room
 
     def _learn(self, facts: Fact) -> None:
         """Keys that whoever checks bundles does not know yet."""

@@ -7,6 +7,7 @@ audit can be started from any script.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from audit.checking import Checked, Keys, check
 
 _LENGTH = 4
 """Bytes of the length before each message."""
+_PIPE_BYTES = 1 << 20
 _CODE = "from audit.workers import serve; serve()"
 
 
@@ -85,6 +87,8 @@ class _Worker:
             stdout=subprocess.PIPE,
             env=environment,
         )
+        for pipe in (self._process.stdin, self._process.stdout):
+            _widen(pipe)
         self._told = 0
         self._lost = False
         self._waiting: deque[Future[Checked]] = deque()
@@ -163,6 +167,13 @@ def serve() -> None:
         task = _task(message)
         keys.learn(task.public_keys)
         _put(answers, _encode(check(task.data, task.width, task.skip, keys)))
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a bundle fit into a pipe, where that can be asked for: else it goes through in pieces."""
+    if pipe is not None and (set_size := getattr(fcntl, "F_SETPIPE_SZ", None)) is not None:
+        with suppress(OSError):  # an unprivileged user may have no more
+            fcntl.fcntl(pipe, set_size, _PIPE_BYTES)
 
 
 def _put(stream: IO[bytes], message: bytes) -> None:

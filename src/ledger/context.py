@@ -84,10 +84,8 @@ def check(directory: Directory, facts: Fact, by: Issuance, aggregate: LedgerAggr
 def _require_years(facts: Fact) -> None:
     for name in facts.__struct_fields__:
         value = getattr(facts, name)
-        require(
-            not isinstance(value, date) or value.year in YEARS,
-            f"{name} lies between the years {YEARS[0]} and {YEARS[-1]}.",
-        )
+        if isinstance(value, date):
+            require(value.year in YEARS, f"{name} lies between the years {YEARS[0]} and {YEARS[-1]}.")
 
 
 def lawful(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from datetime import date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import msgspec
@@ -164,6 +164,7 @@ def decide_complaint_until(at: datetime) -> datetime:
     return official().end_of_working_days(registered_on(at), appeal_rules(at).complaint_decision_working_days)
 
 
+@lru_cache(maxsize=4096)
 def _rules_on(day: date) -> AppealRules:
     valid = [rules for rules in _table().rules if rules.valid_from <= day]
     if not valid:

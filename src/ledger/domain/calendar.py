@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -37,6 +37,8 @@ class Calendar:
     def __init__(self, transfers: Iterable[Transfer] = ()) -> None:
         # The newest decision first: it may take back an earlier one.
         self._transfers = sorted(transfers, key=lambda transfer: transfer.announced, reverse=True)
+        # The same terms are asked for all day long, and when a year is replayed.
+        self._end_of_working_days = lru_cache(maxsize=4096)(self._count_working_days)
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -72,7 +74,10 @@ class Calendar:
 
         The day of ``start`` itself is not counted; what is done before the returned moment is in time.
         """
-        today = day = _day_of(start)
+        return self._end_of_working_days(_day_of(start), days)
+
+    def _count_working_days(self, today: date, days: int) -> datetime:
+        day = today
         while days > 0:
             day += timedelta(days=1)
             if self.is_working_day(day, known_on=today):
@@ -102,6 +107,7 @@ def end_of_months(start: datetime | date, months: int) -> datetime:
     return midnight_after(date(year, month + 1, min(day.day, last)))
 
 
+@lru_cache(maxsize=4096)
 def midnight_after(day: date) -> datetime:
     """The first moment after ``day`` in Almaty, in UTC."""
     return datetime.combine(day + timedelta(days=1), time(), ALMATY).astimezone(UTC)
