@@ -31,9 +31,10 @@ def points(petition: Petition) -> list[tuple[int, int]]:
     if not petition.times:
         return []
     first, last = min(petition.times), max(petition.times)
-    steps = POINTS - 1 if last > first else 1
+    if first == last:
+        return [(first, petition.count)]
+    steps, span = POINTS - 1, last - first
     changed = [0] * (steps + 1)
-    span = max(1, last - first)
     for time, change in zip(petition.times, petition.signs(), strict=True):
         changed[-(-(time - first) * steps // span)] += change
     found, count = [], 0

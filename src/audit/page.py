@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from unicodedata import category
 
 from jinja2 import Environment, StrictUndefined, Template
 
 from audit.report import Growth, Report
-from audit.summary import VERDICT, count, number, printable, verdict
+from audit.summary import VERDICT, number, verdict
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 80, 710, 16, 212
@@ -94,15 +95,22 @@ def page(report: Report) -> bytes:
 @cache
 def _template() -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, finalize=_shown, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "count": count, "shown": _shown, "moment": _moment, "day": _day}
+    environment.filters |= {"number": number, "moment": _moment, "day": _day}
     return environment.from_string(files("audit").joinpath("report.html.jinja").read_text("utf-8"))
 
 
-def _shown(value: object) -> str:
-    """What a log says, without control characters but the line feed; escaped by the template."""
-    return "\n".join(map(printable, str(value).split("\n")))
+def _shown(value: object) -> object:
+    """What a log says, without characters that are not seen but work; it is escaped after this."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(
+        c if c == "\n" or category(c) not in _UNSEEN else "\N{REPLACEMENT CHARACTER}" for c in value
+    )
+
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def _time(moment: datetime | int) -> datetime | None:
