@@ -178,7 +178,8 @@ def test_what_a_log_says_is_text_and_never_markup(one, other):
         source=one, started=datetime(2026, 3, 2, tzinfo=UTC), seconds=1.0, log_key=other, log_keys=[other],
         log_key_pinned=False, origin=one, size=1, root=other, checkpoint=one,
         cosigned=Cosigned(1, one, [(other, datetime(2026, 3, 2, tzinfo=UTC))]), resumed_at=0, replayed=1,
-        events=1, organisations=1, petitions=1, signatures=1, compared=1, rules=[Asked(one, other, one, own=True)],
+        events=1, organisations=1, petitions=1, signatures=1, compared=1,
+        rules=[Asked(one, other, one, own=True)],
         evidence=[
             {"stream": one, "by": other, "petition": one}
             | {"asked_at": 1, "sample": 1, "opened": 1, "drawn": True}
