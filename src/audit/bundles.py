@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from audit.checking import Checked, Keys, check
+from audit.checking import Checked, Keys, check, cut
 from audit.checking import split_bundle as split_bundle  # read from here by others
 from audit.source import NotServedError, OversizedError, Source, cut_tile, read_tile
 from ledger.errors import AiqynError
@@ -77,11 +77,6 @@ def open_entry(entry: bytes) -> Opened:
         return Opened(open_event(entry))
     except AiqynError as error:
         return Opened(error)
-
-
-def cut(row: bytes, size: int = HASH_SIZE) -> list[bytes]:
-    """A row of hashes, or of whatever else has that size, one by one."""
-    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def unverified(data: bytes, width: int, skip: int) -> Checked:

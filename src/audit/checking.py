@@ -1,9 +1,9 @@
 """One entry bundle checked by itself: hashed, opened strictly, every signature verified. Pure.
 
 This is the part of an audit that takes the time, and needs nothing of what came before but public keys. It
-may be done in any order and in any process, so what comes out is small: columns with a value for each entry.
-Only signatures that people gave, which are nearly all of a long log, are described fully; any other entry
-is opened again by who folds.
+may be done in any order and in any process, so what comes out is small: columns with a value for each entry,
+which is all that is said of a signature that a person gave; most of a long log are those. Of any other entry
+there is what it says beside the columns.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from ledger.events import (
     Region,
     SignatureVoided,
     SignatureWithdrawn,
+    decode,
 )
 from ledger.keys import MalformedKeyError, VerifyingKey
 from ledger.statement import Event, open_signed
-from ledger.tlog.merkle import leaf_hash
+from ledger.tlog.merkle import HASH_SIZE, leaf_hash
 from ledger.tlog.tiles import WIDTH, TileError, parse_bundle
 
 REGIONS = (*get_args(Region), "unknown")
@@ -69,9 +70,41 @@ def stream_name(stream: str) -> bytes:
     return sha256(stream.encode()).digest()[:NAME_SIZE]
 
 
-def stream_key(stream: str) -> int:
-    """The same as a number."""
-    return int.from_bytes(stream_name(stream), "little")
+class Other(msgspec.Struct, array_like=True, gc=False):
+    """An entry that is no usual signature, opened; where it stands in its bundle, instead of its bytes."""
+
+    first: int
+    size: int
+    iss: str
+    kid: str
+    iat: int
+    jti: str
+    stream: str
+    n: int
+    type: str
+    version: int
+    facts: bytes
+    digests: list[str]
+
+    @classmethod
+    def of(cls, event: Event, first: int) -> Other:
+        """``first`` is the offset of the entry in its bundle."""
+        facts = event.facts
+        return cls(
+            first, len(event.entry), event.iss, event.kid, event.iat, event.jti, event.stream, event.n,
+            facts.type, facts.version, _encode(facts), sorted(event.digests),
+        )  # fmt: skip
+
+    def event(self, bundle: bytes) -> Event:
+        """The event again."""
+        return Event(
+            self.iss, self.kid, self.iat, self.jti, self.stream, self.n,
+            decode(self.type, self.version, self.facts), frozenset(self.digests),
+            bundle[self.first : self.first + self.size],
+        )  # fmt: skip
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Checked(msgspec.Struct, array_like=True, gc=False):
@@ -96,6 +129,8 @@ class Checked(msgspec.Struct, array_like=True, gc=False):
     """``iss`` and ``kid`` of those who say that they were signed."""
     issuer_of: bytes
     """Index in ``issuers``."""
+    others: list[Other]
+    """One for each code from :data:`OTHER` on that is not :data:`MALFORMED`."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -110,8 +145,13 @@ def check(data: bytes, width: int, skip: int, keys: Keys) -> Checked:
     times: list[int] = []
     petitions: dict[str, int] = {}
     issuers: dict[tuple[str, str], int] = {}
+    others: list[Other] = []
+    end = 0
     verifies, signature_of = keys.verifies, SIGNATURE_STREAM.fullmatch
-    for entry in entries[skip:]:
+    for number, entry in enumerate(entries):
+        end += 2 + len(entry)
+        if number < skip:
+            continue
         leaves.append(leaf_hash(entry))
         name, iat, petition, issuer = _NO_NAME, 0, 0, 0
         try:
@@ -133,6 +173,7 @@ def check(data: bytes, width: int, skip: int, keys: Keys) -> Checked:
                 code = UNKNOWN_KEY if verified is None else VERIFIED if verified else FORGED
                 code |= ASKED if isinstance(facts, EvidenceAsked) else 0
                 keys.learn_from(event)
+                others.append(Other.of(event, end - len(entry)))
         codes.append(code)
         names.append(name)
         times.append(iat)
@@ -140,7 +181,7 @@ def check(data: bytes, width: int, skip: int, keys: Keys) -> Checked:
         issuer_of.append(issuer)
     return Checked(
         reason, b"".join(leaves), bytes(codes), b"".join(names), array("Q", times).tobytes(),
-        [f"petition/{id_}" for id_ in petitions], bytes(petition_of), list(issuers), bytes(issuer_of),
+        [f"petition/{id_}" for id_ in petitions], bytes(petition_of), list(issuers), bytes(issuer_of), others,
     )  # fmt: skip
 
 
@@ -174,6 +215,11 @@ class Keys:
         """Whether the key of that id signed; None if it is not known here."""
         key = self._known.get(kid)
         return None if key is None else ed25519.verifies(key.raw, signature, signed)
+
+
+def cut(row: bytes, size: int = HASH_SIZE) -> list[bytes]:
+    """A row of hashes, or of whatever else has that size, one by one."""
+    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def split_bundle(data: bytes, width: int) -> tuple[list[bytes], str]:

@@ -24,7 +24,8 @@ from audit.checking import (
     SIGNED,
     VOIDED,
     WITHDRAWN,
-    stream_key,
+    cut,
+    stream_name,
 )
 from audit.organisations import Organisations
 from audit.petitions import Petitions
@@ -74,9 +75,9 @@ STATE_AFTER: dict[type[Fact], str | None] = {
 _NAMES = ("counted", "withdrawn", "voided")
 _MAX_N = 2**64 - 1
 _STATES_OPEN = frozenset({"limited", "collecting", "supported"})
-CLOCK_TOLERANCE = 600
-"""Seconds by which an event may be dated before the latest one that stands ahead of it. The log takes an
-event whose clock is two minutes off either way; the rest is patience."""
+CLOCK_TOLERANCE = 2 * 3600
+"""Seconds by which an event may be dated before the latest one that stands ahead of it: an operator may take
+events whose clocks are up to an hour off, either way (docs/spec.md, section 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +239,13 @@ class History:
         self.events = 0
         """How many were folded."""
         self.organisations = 0
-        self._streams: dict[int, int] = {}
-        self._signatures: dict[int, int] = {}
+        self._streams: dict[bytes, int] = {}
+        self._signatures: dict[bytes, int] = {}
         """Of each signature that was counted, the number of its newest change in its petition: that change
         tells its state, and thereby the version of its stream, and the time of that version."""
-        self._irregular: dict[int, int] = {}
+        self._irregular: dict[bytes, int] = {}
         """Streams of signatures in which something happened that breaks a rule, as in ``_streams``."""
-        self._newest = ("", 0)
+        self._newest = ("", b"")
         self._uncounted: dict[str, list[tuple[int, str]]] = {}
         """Positions and streams of ``petition.signed`` that break a rule, by petition."""
 
@@ -263,9 +264,9 @@ class History:
         petition = self.petitions[petition_of(name)]
         return (1 if petition.changes[number] < _REMOVALS else 2), petition.times[number]
 
-    def _key(self, name: str) -> int:
+    def _key(self, name: str) -> bytes:
         if name != self._newest[0]:  # each rule asks for the same
-            self._newest = name, stream_key(name)
+            self._newest = name, stream_name(name)
         return self._newest[1]
 
     def signature(self, stream: str) -> str | None:
@@ -299,7 +300,7 @@ class History:
             return self.appeals.get(stream)
         return self.petition_law.get(petition_of(stream) if room == "signature" else stream)
 
-    def usual(self, position: int, change: int, key: int, petition: Petition, iat: int) -> bool:
+    def usual(self, position: int, change: int, key: bytes, petition: Petition, iat: int) -> bool:
         """Fold a signature given or removed, if it is plain that it breaks no rule; else nothing is done.
 
         Of who says so it is known that they may, and that they did; and that its version is 1 if it is given,
@@ -405,7 +406,7 @@ class History:
             "streams": _packed(self._streams),
             "irregular": _packed(self._irregular),
             "signatures": [
-                b"".join(key.to_bytes(NAME_SIZE, "little") for key in self._signatures),
+                b"".join(self._signatures),
                 _little(array("Q", self._signatures.values())),
             ],
             "uncounted": self._uncounted,
@@ -424,7 +425,7 @@ class History:
         self._streams = _unpacked(dumped["streams"])
         self._irregular = _unpacked(dumped["irregular"])
         keys, numbers = dumped["signatures"]
-        self._signatures = dict(zip(_names(keys), _array(numbers), strict=True))
+        self._signatures = dict(zip(cut(keys, NAME_SIZE), _array(numbers), strict=True))
         self._uncounted = {
             petition: [(position, stream) for position, stream in found]
             for petition, found in dumped["uncounted"].items()
@@ -446,24 +447,19 @@ def _array(data: bytes) -> array[int]:
     return column
 
 
-def _names(data: bytes) -> Iterator[int]:
-    for at in range(0, len(data), NAME_SIZE):
-        yield int.from_bytes(data[at : at + NAME_SIZE], "little")
-
-
-def _packed(streams: dict[int, int]) -> list[bytes]:
+def _packed(streams: dict[bytes, int]) -> list[bytes]:
     """Names, versions and times, each in a row."""
     return [
-        b"".join(key.to_bytes(NAME_SIZE, "little") for key in streams),
+        b"".join(streams),
         _little(array("Q", (packed & _MAX_N for packed in streams.values()))),
         _little(array("Q", (packed >> 64 for packed in streams.values()))),
     ]
 
 
-def _unpacked(dumped: list[bytes]) -> dict[int, int]:
+def _unpacked(dumped: list[bytes]) -> dict[bytes, int]:
     names, versions, times = dumped
     pairs = zip(_array(versions), _array(times), strict=True)
-    return dict(zip(_names(names), (time << 64 | version for version, time in pairs), strict=True))
+    return dict(zip(cut(names, NAME_SIZE), (time << 64 | version for version, time in pairs), strict=True))
 
 
 _CHANGES: dict[type[Fact], int] = {

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from audit.bundles import Bundle, Checker, bundles, cut, open_entry
-from audit.checking import ASKED, FORGED, KIND, NAME_SIZE, OTHER, VERIFIED, Keys, check
+from audit.bundles import Bundle, Checker, bundles, open_entry
+from audit.checking import ASKED, FORGED, KIND, MALFORMED, NAME_SIZE, OTHER, VERIFIED, Keys, check, cut
 from audit.findings import Finding, Findings
 from audit.history import History
 from audit.rules import Rulebook
@@ -324,6 +324,7 @@ class Replay:
         usual = history.usual if self._rulebook.usual() else None
         petitions = [history.petitions.get(stream) for stream in checked.petitions]
         may = [self._may(issuer) for issuer in checked.issuers]
+        others = iter(checked.others)
         columns = zip(
             range(bundle.first, bundle.first + len(checked)),
             checked.codes,
@@ -339,11 +340,14 @@ class Replay:
                 if (
                     petition is not None
                     and may[issuer_at][code >> KIND]
-                    and usual(position, code, int.from_bytes(key, "little"), petition, iat)
+                    and usual(position, code, key, petition, iat)
                 ):
                     continue
-            verdict = VERIFIED if code < OTHER else code & ~ASKED
-            room = self._replay(position, bundle.raw[position - bundle.first], verdict)
+            if code < OTHER or code == MALFORMED:
+                event = open_entry(bundle.raw[position - bundle.first]).event
+            else:
+                event = next(others).event(bundle.data)
+            room = self._replay(position, event, VERIFIED if code < OTHER else code & ~ASKED)
             if room in ("organisation", "petition"):  # one may be new, or a key revoked
                 petitions = [history.petitions.get(stream) for stream in checked.petitions]
                 may = [self._may(issuer) for issuer in checked.issuers]
@@ -354,9 +358,8 @@ class Replay:
         given, withdrawn, voided = _ISSUERS
         return bool(roles & given), bool(roles & withdrawn), bool(roles & voided)
 
-    def _replay(self, position: int, entry: bytes, code: int) -> str | None:
+    def _replay(self, position: int, event: Event | AiqynError, code: int) -> str | None:
         """The room of an event that was folded; None if it was not."""
-        event = open_entry(entry).event
         if isinstance(event, AiqynError):
             self._find("entry-format", str(event), position)
             return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from audit.bundles import cut
+from audit.checking import cut
 from ledger.tlog.merkle import HASH_SIZE
 from ledger.tlog.tiles import WIDTH, TilePath, root_from_tiles
 

@@ -304,7 +304,7 @@ class Ledger(Application[str]):
             if expected is not None and (aggregate.version if aggregate else 0) != expected:
                 raise conflict(stream, expected, aggregate.version if aggregate else 0)
             if aggregate is not None and by.sealed is None:
-                by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
+                by = by._replace(at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
             self.authorise(by, said)
             if aggregate is None and not issubclass(kind.event_class(said), LedgerAggregate.Created):
                 raise NotFoundError(f"There is no {stream}.", stream=stream)
@@ -341,7 +341,7 @@ class Ledger(Application[str]):
 
         Raises ``StreamConflictError`` where somebody was faster: then it is for the caller to look again.
         """
-        by = replace(by, at=max(by.at, aggregate.modified_on))
+        by = by._replace(at=max(by.at, aggregate.modified_on))
         for fact in facts:
             self.authorise(by, type(fact))
             context.check(self.directory, fact, by, aggregate)
@@ -498,7 +498,7 @@ class Ledger(Application[str]):
 
         async def record() -> Recorded:
             event.verify(self.directory.authorise(event))
-            by = replace(Issuance.of(event), disclosures=disclosures)
+            by = Issuance.of(event)._replace(disclosures=disclosures)
             return await self.record(event.stream, event.facts, by, expected=seen, command=command)
 
         return await self._by_newest_rights(record)

@@ -8,7 +8,6 @@ change until then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
 from ledger import events
@@ -82,9 +81,8 @@ def check(directory: Directory, facts: Fact, by: Issuance, aggregate: LedgerAggr
 
 
 def _require_years(facts: Fact) -> None:
-    for name in facts.__struct_fields__:
-        value = getattr(facts, name)
-        if isinstance(value, date):
+    for name in events.dated(type(facts)):
+        if (value := getattr(facts, name)) is not None:
             require(value.year in YEARS, f"{name} lies between the years {YEARS[0]} and {YEARS[-1]}.")
 
 

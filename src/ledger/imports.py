@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -197,7 +197,7 @@ class ImportDesk:
             by = ledger.issuance(iss, AppealImported, personal)
         else:
             by = ledger.issuance(iss, AppealStepImported)
-            by = replace(by, at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
+            by = by._replace(at=max(by.at, aggregate.modified_on))  # another host's clock may be ahead
         for number, facts in enumerate(fresh, 1):
             context.check(ledger.directory, facts, by, aggregate)
             aggregate = happen(Appeal, stream, aggregate, facts, by)

@@ -14,14 +14,15 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ledger.encoding import b64url, b64url_decode
 from ledger.errors import AiqynError
 from ledger.events import (
+    HASH_PATTERN,
     MAX_INTEGER,
     Fact,
     KeyId,
@@ -30,6 +31,7 @@ from ledger.events import (
     Stream,
     UnknownEventTypeError,
     catalogue,
+    dated,
     decode,
 )
 from ledger.keys import SigningKey, VerifyingKey
@@ -58,7 +60,7 @@ class DisclosureMismatchError(AiqynError):
 _LATEST = 2**33
 """Some time in 2242: ``iat`` is below, so that every term reckoned from it is a date as well."""
 _MAX_DIGESTS = 100
-_Digest = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+_Digest = Annotated[str, Meta(min_length=43, max_length=43, pattern=rf"^{HASH_PATTERN}\Z")]
 _EventId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 
 
@@ -78,10 +80,10 @@ class _Payload(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     type: str
     v: Number
     data: msgspec.Raw
-    sd: Annotated[list[_Digest], Meta(max_length=_MAX_DIGESTS)] = msgspec.field(
-        name="_sd", default_factory=list
+    sd: Annotated[list[_Digest], Meta(min_length=1, max_length=_MAX_DIGESTS)] | UnsetType = msgspec.field(
+        name="_sd", default=UNSET
     )
-    sd_alg: str | None = msgspec.field(name="_sd_alg", default=None)
+    sd_alg: Literal["sha-256"] | UnsetType = msgspec.field(name="_sd_alg", default=UNSET)
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -95,8 +97,8 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, g
     type: str
     v: int
     data: msgspec.Raw
-    sd: list[str] = msgspec.field(name="_sd", default_factory=list)
-    sd_alg: str | None = msgspec.field(name="_sd_alg", default=None)
+    sd: list[str] | UnsetType = msgspec.field(name="_sd", default=UNSET)
+    sd_alg: str | UnsetType = msgspec.field(name="_sd_alg", default=UNSET)
 
 
 _header_decoder = msgspec.json.Decoder(_Header)
@@ -176,26 +178,28 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
         ``complete`` asks for all of them: what an issuer must hand over with a new event.
         """
-        names = set()
-        for disclosure in disclosures:
+        given = tuple(disclosures)
+        for disclosure in given:
             if disclosure.digest not in self.digests:
                 raise DisclosureMismatchError(
                     f"No digest in the event stands for the disclosure {disclosure.name!r}.",
                     disclosure=disclosure.name,
                 )
-            if disclosure.name not in self.facts.public | self.facts.restricted or disclosure.name in names:
-                raise DisclosureMismatchError(
-                    f"{self.facts.type!r} has no disclosure {disclosure.name!r}, or it came twice.",
-                    disclosure=disclosure.name,
-                )
-            names.add(disclosure.name)
-        if complete and (missing := (self.facts.public | self.facts.restricted) - names):
+        _check_names(self.facts, given, complete=complete)
+
+
+def _check_names(facts: Fact, disclosures: Iterable[Disclosure], *, complete: bool) -> None:
+    declared, names = facts.public | facts.restricted, set[str]()
+    for name in (disclosure.name for disclosure in disclosures):
+        if name not in declared or name in names:
             raise DisclosureMismatchError(
-                f"{self.facts.type!r} needs the disclosures {', '.join(sorted(missing))}.",
-                missing=sorted(missing),
+                f"{facts.type!r} has no disclosure {name!r}, or it came twice.", disclosure=name
             )
-        if complete and len(names) != len(self.digests):
-            raise DisclosureMismatchError("The event commits to more than was disclosed.")
+        names.add(name)
+    if complete and (missing := declared - names):
+        raise DisclosureMismatchError(
+            f"{facts.type!r} needs the disclosures {', '.join(sorted(missing))}.", missing=sorted(missing)
+        )
 
 
 _header_segments: dict[str, bytes] = {}
@@ -219,12 +223,13 @@ def seal(
     more than :data:`MAX_ENTRY_BYTES`.
     """
     given = tuple(disclosures)
+    _check_names(facts, given, complete=True)
     digests = sorted(d.digest for d in given)  # sorted: their order says nothing about what they hide
     jti = jti or b64url(secrets.token_bytes(16))
     iat = int(at.timestamp())
     payload = _Payload(
         iss, iat, jti, stream, n, facts.type, facts.version, msgspec.Raw(_encoder.encode(facts)),
-        digests, "sha-256" if digests else None,
+        digests or UNSET, "sha-256" if digests else UNSET,
     )  # fmt: skip
     header = _header_segments.get(key.kid)
     if header is None:
@@ -232,9 +237,7 @@ def seal(
         header = _header_segments[key.kid] = b64url(encoded).encode("ascii")
     signed = header + b"." + b64url(_encoder.encode(payload)).encode("ascii")
     entry = signed + b"." + b64url(key.sign(signed)).encode("ascii") + b"~"
-    event = open_event(entry)  # structs do not check their fields: what cannot be read is never appended
-    event.check_disclosures(given, complete=True)
-    return event
+    return open_event(entry)  # structs do not check their fields: what cannot be read is never appended
 
 
 def open_event(entry: bytes) -> Event:
@@ -264,13 +267,18 @@ def open_signed(entry: bytes) -> tuple[Event, bytes, bytes]:
         raise
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise MalformedEventError(f"The event cannot be read: {error}.") from error
-    if payload.sd_alg != "sha-256" and (payload.sd or payload.sd_alg is not None):
-        raise MalformedEventError("The digests of disclosures are SHA-256: _sd_alg must say sha-256.")
+    if (payload.sd_alg == "sha-256") != bool(payload.sd):
+        raise MalformedEventError("_sd_alg says sha-256 where there is a _sd, and nowhere else.")
     if not payload.stream.startswith(_rooms[type(facts)]):
         raise MalformedEventError(f"{payload.type!r} does not belong to stream {payload.stream!r}.")
-    digests = frozenset(payload.sd)
-    if len(digests) != len(payload.sd):
-        raise MalformedEventError("A digest stands twice in _sd.")
+    listed = payload.sd or []
+    digests = frozenset(listed)
+    if len(digests) != len(listed) or listed != sorted(listed):
+        raise MalformedEventError("The digests in _sd are sorted, and none stands there twice.")
+    if len(digests) != _disclosures[type(facts)]:
+        raise MalformedEventError(
+            f"{payload.type!r} has {_disclosures[type(facts)]} disclosures, not {len(digests)}."
+        )
     event = Event(
         payload.iss, kid, payload.iat, payload.jti, payload.stream, payload.n, facts, digests, entry
     )
@@ -278,6 +286,7 @@ def open_signed(entry: bytes) -> tuple[Event, bytes, bytes]:
 
 
 _rooms = {cls: f"{cls.room}/" for cls in catalogue.values()}
+_disclosures = {cls: len(cls.public | cls.restricted) for cls in catalogue.values()}
 
 
 def _pattern(form: Any) -> Callable[[str], object]:  # noqa: ANN401 - an annotated type
@@ -286,7 +295,8 @@ def _pattern(form: Any) -> Callable[[str], object]:  # noqa: ANN401 - an annotat
 
 
 _is_stream, _is_event_id = _pattern(Stream), _pattern(_EventId)
-_are_digests = re.compile(r"(?:[A-Za-z0-9_-]{43},)+\Z").match
+_are_digests = re.compile(rf"(?:{HASH_PATTERN},)+\Z").match
+_is_time = re.compile(r"[0-9-]{10}(T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2}))?").fullmatch
 _known_issuers: set[str] = set()
 _known_facts: dict[tuple[str, int, bytes], Fact] = {}
 _REMEMBERED = 10_000
@@ -299,7 +309,7 @@ def _usual(raw: bytes) -> tuple[_Written, Fact] | None:
     what is wrong, if anything is.
     """
     payload = _written_decoder.decode(raw)
-    sd, iss = payload.sd, payload.iss
+    sd, iss = payload.sd or [], payload.iss
     if (
         _encoder.encode(payload) != raw
         or not 0 <= payload.iat < _LATEST
@@ -342,7 +352,10 @@ def _unusual(raw: bytes) -> tuple[_Payload, Fact]:
     """A payload written by another library, or one that is wrong: slower, equally strict."""
     payload = _payload_decoder.decode(raw)
     facts = decode(payload.type, payload.v, payload.data)
-    _refuse_duplicate_names(raw)
+    said = _refuse_duplicate_names(raw)["data"]
+    for name in dated(type(facts)):
+        if (time := said.get(name)) is not None and not _is_time(time):
+            raise MalformedEventError(f"{name} is a time like 2026-01-31T23:59:59+05:00, not {time!r}.")
     return payload, facts
 
 
@@ -378,11 +391,12 @@ def _read_header(segment: bytes) -> str:
     return header.kid
 
 
-def _refuse_duplicate_names(raw: bytes) -> None:
+def _refuse_duplicate_names(raw: bytes) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = dict(pairs)
         if len(names) != len(pairs):
             raise MalformedEventError("A JSON object in the event has the same name twice.")
         return names
 
-    json.loads(raw, object_pairs_hook=unique)
+    parsed: dict[str, Any] = json.loads(raw, object_pairs_hook=unique)
+    return parsed

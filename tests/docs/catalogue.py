@@ -49,7 +49,8 @@ def schema() -> str:
         "properties": by_type,
         "$defs": components,
     }
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2).decode() + "\n"
+    text = msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2).decode() + "\n"
+    return text.replace(r"\\Z", "$")  # the very end, in the patterns of Python and in those of ECMA-262
 
 
 if __name__ == "__main__":

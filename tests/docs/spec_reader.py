@@ -463,6 +463,11 @@ def check_items(spec: Spec, value: Any, one: Schema, _schema: Schema, at: str) -
         spec.check_value(item, one, f"{at}[{index}]")
 
 
+def matches(pattern: str, value: str) -> object:
+    """As ECMA-262 has it, where `$` is the very end."""
+    return re.search(re.sub(r"\$$", r"\\Z", pattern), value)
+
+
 def is_format(value: str, name: str) -> bool:
     try:
         if name == "date-time":
@@ -492,7 +497,7 @@ KEYWORDS: dict[str, Keyword] = {
     "maximum": keyword(int, "is too large", lambda value, most: value <= most),
     "minLength": keyword(str, "is too short", lambda value, least: len(value) >= least),
     "maxLength": keyword(str, "is too long", lambda value, most: len(value) <= most),
-    "pattern": keyword(str, "does not match its pattern", lambda value, pattern: re.search(pattern, value)),
+    "pattern": keyword(str, "does not match its pattern", lambda value, pattern: matches(pattern, value)),
     "format": keyword(str, "is not a date or time of RFC 3339", is_format),
 }
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_args, get_type_hints
 
 from eventsourcing.domain import BaseAggregate, CanInitAggregate, CanMutateAggregate, MetaDomainEvent
 
@@ -26,8 +25,7 @@ class NotAllowedError(AiqynError):
     title = "The rules do not allow this step now"
 
 
-@dataclass(frozen=True, slots=True)
-class Issuance:
+class Issuance(NamedTuple):
     """Who says that something happened, and when; for a new event also what it commits to."""
 
     iss: str
@@ -58,11 +56,10 @@ class LedgerAggregate(BaseAggregate[str]):
 
         def mutate(self, aggregate: Any) -> Any:  # noqa: ANN401 - as the library has it
             """Within a stream time does not go back."""
-            if aggregate is not None:
-                require(
-                    self.timestamp >= aggregate.modified_on,
+            if aggregate is not None and self.timestamp < aggregate.modified_on:
+                raise NotAllowedError(
                     f"{aggregate.id} had its last event at {aggregate.modified_on.isoformat()}: a later one "
-                    f"cannot be dated {self.timestamp.isoformat()}.",
+                    f"cannot be dated {self.timestamp.isoformat()}."
                 )
             return super().mutate(aggregate)
 

@@ -73,6 +73,7 @@ from ledger.events.assurance import (
     ProjectionCommitted,
 )
 from ledger.events.base import (
+    HASH_PATTERN,
     MAX_INTEGER,
     Algorithm,
     Count,
@@ -92,6 +93,7 @@ from ledger.events.base import (
     UnknownEventTypeError,
     Upcaster,
     catalogue,
+    dated,
 )
 from ledger.events.organisations import (
     Level,
@@ -128,6 +130,7 @@ from ledger.events.petitions import (
 )
 
 __all__ = [
+    "HASH_PATTERN",
     "MAX_INTEGER",
     "MAX_SAMPLE",
     "Algorithm",
@@ -229,6 +232,7 @@ __all__ = [
     "Upcaster",
     "VoidingReason",
     "catalogue",
+    "dated",
     "decode",
 ]
 

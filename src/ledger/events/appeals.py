@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from ledger.events.base import Algorithm, Fact, Instant, Language, Number, Region, Role, Stream
+from ledger.events.base import LETTERS, Algorithm, Fact, Instant, Language, Number, Region, Role, Stream
 
 # --- vocabulary -------------------------------------------------------------------------------
 
@@ -52,7 +52,8 @@ ImportedStep = Literal[
 ]  # fmt: skip
 """What a row of an old register means here; ``note`` changes nothing."""
 
-Activity = Annotated[str, Meta(max_length=100, pattern=r"^(?!.*[0-9]{4})\w[\w ().,:/'-]*\Z")]
+_ACTIVITY = rf"^(?!.*[0-9]{{4}})[{LETTERS}0-9_][{LETTERS}0-9_ ().,:/'-]*\Z"
+Activity = Annotated[str, Meta(max_length=100, pattern=_ACTIVITY)]
 """What an old register called a step: a word of its vocabulary, never of one case."""
 
 _OFFICIALS: frozenset[Role] = frozenset({"registrar", "executor", "controller", "head"})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from datetime import date, datetime
+from functools import cache
+from inspect import isclass
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -38,11 +40,14 @@ Region = Literal[
 Text = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\Z")]
 """One line of plain text: the official name of an institution."""
 Stream = Annotated[str, Meta(min_length=3, max_length=200, pattern=r"^[a-z]+(/[A-Za-z0-9_-]+)+\Z")]
-KeyId = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+HASH_PATTERN = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"
+"""32 bytes in base64url: the bits that no byte needs are zero."""
+_Hash = Annotated[str, Meta(min_length=43, max_length=43, pattern=rf"^{HASH_PATTERN}\Z")]
+KeyId = _Hash
 """RFC 7638 thumbprint of an Ed25519 public key, base64url."""
-PublicKey = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+PublicKey = _Hash
 """The 32 bytes of an Ed25519 public key (the ``x`` of RFC 8037), base64url."""
-Nullifier = Annotated[str, Meta(min_length=43, max_length=43, pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+Nullifier = _Hash
 """HMAC-SHA-256 over the IIN under the petition's own secret, base64url."""
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Algorithm = Annotated[str, Meta(pattern=r"^[A-Z][A-Za-z0-9-]{0,39}\Z")]
@@ -51,6 +56,8 @@ MAX_INTEGER = 2**53 - 1
 """Larger integers lose digits in many JSON readers (RFC 7493, section 2.2)."""
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Number = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+LETTERS = "A-Za-zÀ-ÖØ-öø-ɏЀ-ԯ"
+"""Inside a class of a pattern: Latin and Cyrillic, in which both official languages are written."""
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
@@ -92,3 +99,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return
         if catalogue.setdefault(cls.type, cls) is not cls and catalogue[cls.type].__name__ != cls.__name__:
             raise ValueError(f"two facts are called {cls.type}")
+
+
+@cache
+def dated(kind: type[Fact]) -> tuple[str, ...]:
+    """Fields that hold a date or a time, or None."""
+    return tuple(
+        name
+        for name, hint in get_type_hints(kind).items()
+        if any(isclass(part) and issubclass(part, date) for part in get_args(hint) or (hint,))
+    )

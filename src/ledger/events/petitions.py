@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ledger.events.base import (
+    LETTERS,
     Algorithm,
     Count,
     Fact,
@@ -157,7 +158,7 @@ class PetitionRegistered(Fact, frozen=True):
     room: ClassVar[str] = "petition"
     issuers: ClassVar[frozenset[Role]] = frozenset({"body"})
 
-    number: Annotated[str, Meta(pattern=r"^[^\W_][\w№./-]{0,63}\Z")]
+    number: Annotated[str, Meta(pattern=rf"^[{LETTERS}0-9][{LETTERS}0-9_№./-]{{0,63}}\Z")]
     """The body's own registration number."""
     consider_until: Instant
 

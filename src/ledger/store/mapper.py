@@ -77,14 +77,15 @@ class LedgerMapper(Mapper[str]):
 
 def domain_event(event: Event) -> DomainEventProtocol[str]:
     """An opened event as its aggregate knows it: ``mutate`` applies it, and the rules with it."""
+    by = Issuance.of(event)
     aggregate = AGGREGATES[event.facts.room]
     cls = aggregate.event_class(type(event.facts))
     state: dict[str, Any] = {
         "originator_id": event.stream,
         "originator_version": event.n,
-        "timestamp": event.at,
+        "timestamp": by.at,
         "facts": event.facts,
-        "by": Issuance.of(event),
+        "by": by,
     }
     if issubclass(cls, CanInitAggregate):
         state["originator_topic"] = get_topic(aggregate)

@@ -122,8 +122,8 @@ def parse_bundle(data: bytes, expected_count: int) -> list[bytes]:
         if len(entries) == expected_count:
             raise TileError(f"the entry bundle goes on after its {expected_count} entries")
         start = at + 2
-        at = start + int.from_bytes(data[at:start], "big")
-        if start > len(data) or at > len(data):
+        at = start + (data[at] << 8 | data[at + 1]) if start <= len(data) else start
+        if at > len(data):
             raise TileError(f"the entry bundle breaks off inside entry {len(entries)}")
         entries.append(data[start:at])
     if len(entries) != expected_count:
